@@ -1,0 +1,164 @@
+"""Both engines give the same project, and nothing in it that should not be there."""
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Bake, Tool, tree
+from render import ANSWERS_FILE, ENGINES, EXAMPLE, ROOT, TEMPLATE, example_answers, render
+
+USE_CASES = ("porto-seguro", "german-credit", "own")
+LICENCES = ("Proprietary", "MIT", "Apache-2.0", "BSD-3-Clause")
+# What people type. Names do not interact with the other answers, so they are cycled through the pairs.
+NAMES = (
+    "Claims",
+    "O'Brien & <b>Söhne</b>",
+    "猫",
+    "Prédiction été",
+    "2nd model",
+    "../../x",
+    "risk 🚗 # 100 %",
+    "a: b, - c | d",
+    "[x] } $HOME $(z) %PATH%",
+    "@decorated *bold* `code`",
+    "!tag &anchor",
+    "A name that is far too long for the folder of a project on any system that we know of",
+)
+GRID = [
+    {"use_case": use_case, "licence": licence, "project_name": name, "full_name": name}
+    for name, (use_case, licence) in zip(NAMES, ((u, c) for u in USE_CASES for c in LICENCES), strict=True)
+]
+
+# The files of every project. What a use case adds or leaves out stands below.
+FILES = (Path(__file__).parent / "files.txt").read_text("utf-8").split()
+LEFT_OUT = {"own": {"conf/contract.yaml"}}
+BUDGET = 50
+
+
+def package(project: Path) -> str:
+    """Return the name of a project's one package."""
+    (folder,) = (project / "src").iterdir()
+    return folder.name
+
+
+@pytest.mark.parametrize("answers", GRID, ids=lambda answers: "-".join(list(answers.values())[:2]))
+def test_both_engines_give_the_same_bytes_and_files_that_parse(bake: Bake, answers: dict[str, str]) -> None:
+    projects = [bake(engine, **answers) for engine in ENGINES]
+    first, second = (tree(project, ANSWERS_FILE) for project in projects)
+    assert first.keys() == second.keys()
+    assert [path for path in first if first[path] != second[path]] == []
+
+    settings = tomllib.loads(first["pyproject.toml"].decode())["project"]
+    assert settings["authors"] == [{"name": answers["full_name"], "email": "team@example.com"}]
+    assert settings["license"] == answers["licence"].replace("Proprietary", "LicenseRef-Proprietary")
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", settings["name"])
+    assert len(settings["name"]) <= 40
+    for path, content in first.items():
+        if path.endswith((".yaml", ".yml")):
+            list(yaml.safe_load_all(content))
+        elif path.endswith((".json", ".ipynb")):
+            json.loads(content)
+        elif path.endswith(".toml"):
+            tomllib.loads(content.decode())
+        elif path.endswith(".py"):
+            compile(content, path, "exec")
+
+
+@pytest.mark.parametrize("use_case", USE_CASES)
+def test_project_holds_the_listed_files_and_nothing_else(bake: Bake, use_case: str) -> None:
+    project = bake(use_case=use_case)
+    expected = {path.replace("PACKAGE", package(project)) for path in FILES} - LEFT_OUT.get(use_case, set())
+    assert set(tree(project, ANSWERS_FILE)) == expected
+    assert len(expected) <= BUDGET
+    folders = {path for path in project.rglob("*") if path.is_dir()}
+    assert [str(folder) for folder in folders if not any(folder.iterdir())] == []
+
+
+def test_source_is_the_same_for_every_use_case_and_is_no_template(bake: Bake) -> None:
+    template = ROOT / TEMPLATE[-1] / "src" / "{{cookiecutter.__package}}"
+    source = {path.name: path.read_bytes() for path in template.glob("*.py")}
+    assert source
+    for path, content in source.items():
+        for number, line in enumerate(content.decode().splitlines(), 1):
+            assert not re.search(r"\{\{|\{%|\{#", line), f"{path}:{number}: Jinja in src/: {line.strip()}"
+    for use_case in USE_CASES:
+        project = bake(use_case=use_case)
+        assert tree(project / "src" / package(project)) == source
+
+
+@pytest.mark.parametrize("use_case", USE_CASES)
+def test_nothing_of_this_machine_or_of_the_template_is_left(bake: Bake, use_case: str) -> None:
+    project = bake(use_case=use_case)
+    leftovers = re.compile(
+        r"\{\{|\{%|cookiecutter\.|(?<![\w.])(?:/home|/root|/Users|/work|/tmp)/|[A-Z]:\\|--(?:extra-)?index-url|--find-links"
+    )
+    for path, content in tree(project, ANSWERS_FILE).items():
+        found = leftovers.search(content.decode("utf-8"))
+        assert not found, f"{path}: {found}"
+    for lock in (project / "requirements").glob("*.txt"):
+        assert "://" not in lock.read_text("utf-8"), f"{lock.name} names a host"
+
+
+def test_names_are_safe_on_windows(bake: Bake) -> None:
+    project = bake(use_case="own", project_name="x" * 40)
+    paths = set(tree(project))
+    assert len({path.lower() for path in paths}) == len(paths)
+    for path in paths:
+        assert len(path) <= 120, path
+        for part in path.split("/"):
+            assert re.fullmatch(r"[\w.-]*[\w-]", part), path
+            assert part.split(".")[0].lower() not in ("con", "prn", "aux", "nul"), path
+
+
+def test_licence_names_its_owner(bake: Bake) -> None:
+    texts = {
+        licence: (bake(licence=licence, full_name="Jane & Co") / "LICENSE").read_text("utf-8") for licence in LICENCES
+    }
+    assert all("Copyright (c) Jane & Co" in text for licence, text in texts.items() if licence != "Apache-2.0")
+    assert "Apache License" in texts["Apache-2.0"]
+    assert len(set(texts.values())) == len(LICENCES)
+
+
+def test_example_is_fresh(bake: Bake) -> None:
+    """`nox -s examples` renews it."""
+    answers = example_answers()
+    # Caches of a tool that ran inside the example are none of its files.
+    committed = {
+        path: content
+        for path, content in tree(EXAMPLE / "project").items()
+        if not re.search(r"(^|/)(\.\w+_cache|__pycache__|\.nox|\.venv|runs|mlflow\.db)(/|$)", path)
+    }
+    assert committed == tree(bake(**answers), ANSWERS_FILE)
+
+
+@pytest.mark.parametrize("example", ["porto_seguro", "german_credit"])
+def test_answers_of_an_example_serve_both_command_lines(
+    tool: Tool, template: Path, tmp_path: Path, example: str
+) -> None:
+    answers = ROOT / "examples" / example / "answers.yml"
+    first = tool(tmp_path, "cookiecutter", "--no-input", "--config-file", str(answers), str(template), "-o", "a")
+    second = tool(tmp_path, "copier", "copy", "--defaults", "--data-file", str(answers), str(template), "b")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    slug = example_answers(answers.parent)["project_slug"]
+    assert tree(tmp_path / "a" / slug) == tree(tmp_path / "b", ANSWERS_FILE)
+
+
+def test_without_hooks_every_variant_stays_and_nothing_else_differs(
+    bake: Bake, tool: Tool, template: Path, tmp_path: Path
+) -> None:
+    done = tool(tmp_path, "cookiecutter", "--no-input", "--accept-hooks", "no", str(template), "use_case=own")
+    assert done.returncode == 0, done.stderr
+    assert set(tree(tmp_path / "my-model")) - set(tree(bake(use_case="own"))) == LEFT_OUT["own"]
+
+
+def test_an_unknown_name_is_an_error_and_not_an_empty_place(template: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "template"
+    shutil.copytree(template, broken)
+    (broken / TEMPLATE[-1] / "data" / "README.md").write_text("{{ cookiecutter.unknown }}")
+    for engine in ENGINES:
+        with pytest.raises(Exception, match="unknown"):
+            render(engine, broken, {}, tmp_path / engine)
