@@ -303,7 +303,7 @@ def test_scoring_in_batches_of_any_size_gives_the_same(
     assert done.rows == rows.height
     found = pl.read_parquet(tmp_path / "out.parquet")
     assert np.array_equal(
-        found[[c for c in found.columns if c.startswith("score")][0]].to_numpy(),
+        found[next(c for c in found.columns if c.startswith("score"))].to_numpy(),
         whole if whole.ndim == 1 else whole[:, 0],
     )
     from {{ cookiecutter.__package }} import clean
