@@ -32,8 +32,8 @@ def test_style_is_clean(project: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("project", USE_CASES, indirect=True)
-def test_its_own_tests_pass(project: Path) -> None:
+def test_its_own_fast_tests_pass(project: Path) -> None:
+    """Those of the other use cases, and the slow ones, run in `nox -s life`."""
     done = run(project, "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
 

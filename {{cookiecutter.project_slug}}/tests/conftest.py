@@ -69,8 +69,7 @@ def project(tmp_path: Path) -> Path:
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a data version and a champion; look, but change nothing."""
     root = new_project(tmp_path_factory.mktemp("lived") / "project")
-    # Small guards on time and robustness would make this test of a machine, not of the code.
-    result = Project(root).run(str(table(root, 6000, 1, root / "rows.csv")))
+    result = Project(root).run(str(table(root, 20_000, 1, root / "rows.csv")))
     assert result.decision == "promoted", result.reasons
     return root
 

@@ -1,0 +1,25 @@
+"""Projects of all three use cases pass their whole test suites, the slow tests included."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Bake
+
+
+@pytest.mark.parametrize("use_case", ["porto-seguro", "german-credit", "own"])
+def test_a_project_passes_all_of_its_tests(bake: Bake, tmp_path: Path, use_case: str) -> None:
+    project = shutil.copytree(bake(use_case=use_case), tmp_path / "project")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "-m", "life or not life"],
+        cwd=project,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    print(done.stdout.splitlines()[-1])
