@@ -66,7 +66,7 @@ def test_worse_is_refused_better_is_promoted_and_rollback_restores_the_scores(li
     assert (worse["decision"], worse["model_version"]) == ("rejected", None)
     # The present champion may be as good as it gets: begin anew, with a weak one.
     living = shutil.copytree(living, living.with_name("anew"), ignore=shutil.ignore_patterns("runs", "mlflow.db*"))
-    weak = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 1}}
+    weak = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3, "min_samples_leaf": 200}}
     settings(living, model=weak, goal={"floor": None})
     first = decoded(command(living, "run", "--json")[1])
     assert (first["decision"], first["model_version"]) == ("promoted", 1), first["reasons"]
@@ -86,7 +86,7 @@ def test_worse_is_refused_better_is_promoted_and_rollback_restores_the_scores(li
 
 @pytest.mark.life
 def test_train_evaluate_register_promote_one_by_one(project: Path, command: Command) -> None:
-    table(project, 4000, 1, project / "rows.csv")
+    table(project, 20_000, 1, project / "rows.csv")
     assert command(project, "score", project / "rows.csv", project / "out.csv")[0] == 2
     assert command(project, "evaluate")[0] == 2
     run = decoded(command(project, "train", "--data", project / "rows.csv", "--json")[1])["run"]

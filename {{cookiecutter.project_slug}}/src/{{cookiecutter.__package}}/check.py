@@ -1,5 +1,6 @@
 """Hold a table against its contract: which column breaks which rule, how often, and in which rows first."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,10 +72,14 @@ def check_frame(frame: pl.DataFrame, contract: Contract) -> list[Problem]:
         return []
     counts = frame.select(t.bad.sum().alias(str(n)) for n, t in enumerate(tests)).row(0)
     return [
-        _problem(frame, t, count)
-        for t, count in zip(tests, counts, strict=True)
-        if count and 100 * count > t.tolerance * frame.height
+        _problem(frame, t, n) for t, n in zip(tests, counts, strict=True) if n > _allowed(t.tolerance, frame.height)
     ]
+
+
+def _allowed(percent: float, rows: int) -> float:
+    """How many rows may break a rule: the percentage, and three standard deviations more, since few rows vary by chance."""
+    expected = percent / 100 * rows
+    return expected + 3 * math.sqrt(expected)
 
 
 def _problem(frame: pl.DataFrame, test: _Test, count: int) -> Problem:

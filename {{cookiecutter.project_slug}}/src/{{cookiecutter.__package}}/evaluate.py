@@ -111,7 +111,7 @@ def guards(model: Model, folder: Path, frame: pl.DataFrame, y: Vector, metric: s
     whole = skill(probe)
 
     def drop(rows: pl.DataFrame) -> float:
-        return (whole - skill(rows)) / whole if whole > 0 else float("inf")
+        return (whole - skill(rows)) / whole if whole > 0 else 1.0  # no skill: nothing more to lose
 
     rng = np.random.default_rng(0)
     numbers = [c.name for c in model.contract.of("feature") if c.type in ("integer", "number") and not c.categorical]

@@ -110,7 +110,7 @@ def _judge(scores: Path, evaluation: Path, settings: Settings, champion: Path | 
             }
     checks = _checks(told, candidate, linear, metric, settings, "champion" in models)
     failed = [
-        f"{c['name']} is {c['value']:.4g}; the limit is {c['limit']:.4g} (conf/project.yaml)."
+        f"{c['name']} is {number(c['value'])}; the limit is {number(c['limit'])} (conf/project.yaml)."
         for c in checks
         if not c["kept"]
     ]
@@ -137,7 +137,9 @@ def _judge(scores: Path, evaluation: Path, settings: Settings, champion: Path | 
 
 
 def _bounds(values: Vector, confidence: float) -> tuple[float, float]:
-    """One-sided bounds, each at the confidence; not a number where a resample could not be measured."""
+    """One-sided bounds, each at the confidence."""
+    if not np.isfinite(values).all():
+        raise ValueError("the metric is not defined in each resample; the holdout has too few rows of a class.")
     low, high = np.quantile(values, [1 - confidence, confidence])
     return float(low), float(high)
 
@@ -162,6 +164,11 @@ def _difference(
     )
 
 
+def number(value: float | None) -> str:
+    """Write a number with four digits; what could not be measured is no number."""
+    return "not a number" if value is None else f"{value:.4g}"
+
+
 def _signed(d: Difference) -> str:
     return f"difference {d.estimate:+.4f}, between {d.low:+.4f} and {d.high:+.4f}"
 
@@ -174,8 +181,8 @@ def _checks(
     measured = told["metrics"]
     checks = []
 
-    def add(name: str, value: float, limit: float, more: bool = False) -> None:
-        kept = bool(value >= limit if more else value <= limit)  # false for NaN
+    def add(name: str, value: float | None, limit: float, more: bool = False) -> None:
+        kept = value is not None and bool(value >= limit if more else value <= limit)  # JSON writes NaN as null
         checks.append({"name": name, "value": value, "limit": limit, "kept": kept})
 
     if settings.goal.floor is not None:

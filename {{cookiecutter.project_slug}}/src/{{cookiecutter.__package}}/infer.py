@@ -11,6 +11,7 @@ from .clean import FALSE, TRUE, clean
 from .contract import Column, Contract, Task, Type, Value
 from .errors import DataError, UsageError
 from .roles import assign, look_for_order
+from .synth import learn
 from .table import MISSING, batches, columns_of, is_parquet, sniff
 
 SENTINELS = (-1, -9, -99, -999, -9999)
@@ -80,6 +81,7 @@ def infer(
         raise DataError(f"{path} has no column to learn from: each is constant, an identifier, free text or a leak.")
     look_for_order(columns, typed, notes)
     contract = Contract(name=name, columns=columns, task=found, classes=classes, header=has_header, decimal=decimal)
+    learn(contract, known)
     return Inference(contract, notes)
 
 

@@ -15,7 +15,7 @@ from .config import METRICS
 from .contract import Task
 from .encode import Vector
 from .evaluate import read_scores
-from .gate import Decision, Difference
+from .gate import Decision, Difference, number
 from .table import replacing
 
 COLOURS = {"model": "#0b6e99", "champion": "#b8860b", "logistic": "#7a5195", "ridge": "#7a5195", "constant": "#9aa0a6"}
@@ -98,7 +98,7 @@ def _metrics(told: dict[str, Any], decision: Decision) -> str:
         bounds = decision.intervals.get(model)
         between = f"{bounds.low:.4f} to {bounds.high:.4f}" if isinstance(bounds, Difference) else ""
         rows.append(
-            [f"<b>{model}</b>" if model == decision.candidate else model, *(f"{values[n]:.4f}" for n in names), between]
+            [f"<b>{model}</b>" if model == decision.candidate else model, *(number(values[n]) for n in names), between]
         )
     return _table(["", *names, f"{decision.metric} between"], rows)
 
@@ -106,7 +106,7 @@ def _metrics(told: dict[str, Any], decision: Decision) -> str:
 def _checks(decision: Decision) -> str:
     verdicts = {True: '<span class="good">kept</span>', False: '<span class="bad">broken</span>'}
     rows = [
-        [html.escape(c["name"]), f"{c['value']:.4g}", f"{c['limit']:.4g}", verdicts[c["kept"]]] for c in decision.checks
+        [html.escape(c["name"]), number(c["value"]), number(c["limit"]), verdicts[c["kept"]]] for c in decision.checks
     ]
     return _table(["limit on", "measured", "limit", ""], rows) if rows else ""
 
