@@ -41,7 +41,7 @@ def test_notebooks_keep_their_format(bake: Bake) -> None:
     notebooks = sorted((bake() / "notebooks").glob("*.ipynb"))
     assert len(notebooks) == 3
     for path in notebooks:
-        book = nbformat.read(path, as_version=4)
+        book = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         nbformat.validate(book)
         book.cells[0].cell_type = "nonsense"
         with pytest.raises(nbformat.ValidationError):

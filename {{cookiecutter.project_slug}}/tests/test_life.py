@@ -230,6 +230,28 @@ def test_no_permission_and_no_space_are_sentences(
 
 
 @pytest.mark.life
+@pytest.mark.skipif(os.name == "nt", reason="limits on file sizes are POSIX")
+def test_a_full_disk_loses_nothing(living: Path, command: Command) -> None:
+    """The system itself refuses to write more than a few kilobytes into a file."""
+    import resource
+
+    table(living, 20_000, 5, living / "big.csv")
+    before = [m.version for m in Project(living).store.versions()]
+    for words in (("run", "--data", "big.csv"), ("ingest", "big.csv"), ("score", "rows.csv", "out.csv")):
+        done = subprocess.run(
+            [sys.executable, "-m", Path(evaluate.__file__).parent.name, *words],
+            cwd=living, env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        )  # fmt: skip
+        assert done.returncode == 3, words
+        assert "cannot be" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (living / "out.csv").exists()
+        assert [m.version for m in Project(living).store.versions()] == before
+    assert command(living, "run", "--data", living / "big.csv")[0] == 0
+
+
+@pytest.mark.life
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
 def test_killed_at_any_moment_nothing_is_half_done(living: Path, command: Command) -> None:
     table(living, 20_000, 5, living / "big.csv")

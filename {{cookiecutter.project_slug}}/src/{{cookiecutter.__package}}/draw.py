@@ -18,7 +18,8 @@ several columns are drawn at once, as values or as true for missing.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any
@@ -48,7 +49,7 @@ def draw_columns(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
     for key, found in together.items():
         for group in contract.synthesis.get(key, []):
             shares = np.asarray(group["shares"], float)
-            codes = stream(seed, key, *group["columns"]).choice(len(shares), rows, p=shares / shares.sum())
+            codes = stream(seed, key, *group["columns"]).choice(len(group["values"]), rows, p=shares / shares.sum())
             found |= {
                 name: pl.Series(v).gather(codes) for name, *v in zip(group["columns"], *group["values"], strict=True)
             }
@@ -56,18 +57,26 @@ def draw_columns(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
     columns = [column for column in contract.columns if column.role != "target"]
     drawn = []
     for column in columns:
-        try:
+        with _blaming(column):
             values = together["joint"].get(column.name)
             values = _draw(column, rows, seed, factors) if values is None else values.cast(TYPES[column.type])
             drawn.append(hide(column, values, seed, together["joint_missing"].get(column.name)))
-        except Exception as error:
-            error.add_note(column.name)
-            raise
     frame = pl.DataFrame(drawn)
     for column in columns:
-        if "sql" in column.synthesis:
+        if "sql" not in column.synthesis:
+            continue
+        with _blaming(column):
             frame = frame.with_columns(pl.sql_expr(column.synthesis["sql"]).cast(TYPES[column.type]).alias(column.name))
     return frame
+
+
+@contextmanager
+def _blaming(column: Column) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(column.name)
+        raise
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:

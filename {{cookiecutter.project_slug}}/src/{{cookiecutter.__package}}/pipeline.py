@@ -19,6 +19,7 @@ from .registry import Registry, Version
 from .report import report
 from .split import split, stable_hash
 from .store import Store, only_one
+from .table import replacing
 from .train import lineage_of, linear_name, train
 
 Progress = Callable[[str], None]
@@ -74,8 +75,9 @@ class Project:
             start = clock.seconds()
             progress("data")
             version = self._data(data)
-            run, notes = self._train(version, sample, progress)
-            decision, notes = self._judge(run, notes, progress)
+            run = self._train(version, sample, progress)
+            decision = self._judge(run, progress)
+            notes = list(self._about(run)["notes"])
             made = None
             if decision.decision == "passed" and not sample:
                 progress("register")
@@ -90,13 +92,13 @@ class Project:
     def train(self, data: str | None = None, sample: int | None = None, progress: Progress = lambda step: None) -> str:
         """Split and train only; return the run, for `evaluate` and `register` later."""
         with only_one(self.root):
-            return self._train(self._data(data), sample, progress)[0]
+            return self._train(self._data(data), sample, progress)
 
     def evaluate(self, run: str | None = None, progress: Progress = lambda step: None) -> tuple[str, Decision]:
         """Judge a trained run (None: the newest) on its holdout, against the champion of this moment."""
         with only_one(self.root):
             run = self._run(run)
-            return run, self._judge(run, [], progress)[0]
+            return run, self._judge(run, progress)
 
     def register(self, run: str | None = None) -> Version | None:
         """Make a run's model a version if the gate passed it; None if it did not."""
@@ -154,7 +156,13 @@ class Project:
             self.registry.end_run(run, ok=False)
             raise
 
-    def _train(self, version: str, sample: int | None, progress: Progress) -> tuple[str, list[str]]:
+    def _holdout_from(self) -> str | None:
+        """The first moment of the newest version's holdout, for a split by time: rows before it were trained on."""
+        by = self.settings.split.by
+        found = [v.tags["holdout_from"] for v in self.registry.versions() if v.tags.get("split_by") == by]
+        return found[-1] if found else None
+
+    def _train(self, version: str, sample: int | None, progress: Progress) -> str:
         contract, settings = self.contract, self.settings
         run = self.registry.start_run(version)
         out = self.registry.folder(run)
@@ -164,13 +172,7 @@ class Project:
                 data = _sample(data, sample, out / "sample.parquet")
             progress("split")
             champion = self.registry.champion()
-            parts = split(
-                data,
-                contract,
-                settings.split,
-                out / "split.parquet",
-                champion.tags.get("holdout_from") if champion else None,
-            )
+            parts = split(data, contract, settings.split, out / "split.parquet", self._holdout_from())
             line = f"{contract.line()}-{parts['parted']}"
             notes = []
             if champion and champion.line != line:
@@ -187,9 +189,9 @@ class Project:
                 run, {}, {"estimator": settings.model.estimator} | settings.model.parameters | told, {"line": line}
             )
         self.registry.end_run(run)
-        return run, notes
+        return run
 
-    def _judge(self, run: str, notes: list[str], progress: Progress) -> tuple[Decision, list[str]]:
+    def _judge(self, run: str, progress: Progress) -> Decision:
         about, out, contract = self._about(run), self.registry.folder(run), self.contract
         data = out / "sample.parquet" if about["sample"] else self.store.path(about["data_version"])
         champion = self._comparable(about["line"])
@@ -220,13 +222,13 @@ class Project:
                 run, told["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
             )
         self.registry.end_run(run)
-        return decision, notes or about["notes"]
+        return decision
 
     def _register(self, run: str, decision: Decision) -> Version:
         about = self._about(run)
         tags = {"data_version": about["data_version"], "candidate": decision.candidate, "reason": decision.reasons[0]}
         if "holdout_from" in about["parts"]:
-            tags["holdout_from"] = about["parts"]["holdout_from"]
+            tags |= {"holdout_from": about["parts"]["holdout_from"], "split_by": self.settings.split.by}
         return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)
 
     def _result(
@@ -251,5 +253,6 @@ def _sample(data: Path, rows: int, out: Path) -> Path:
     if rows < 1:
         raise DataError("A sample needs at least one row.")
     order = pl.Series("h", stable_hash(frame, frame.columns)).arg_sort()[:rows].sort()
-    frame[order].write_parquet(out)
+    with replacing(out) as part:
+        frame[order].write_parquet(part)
     return out

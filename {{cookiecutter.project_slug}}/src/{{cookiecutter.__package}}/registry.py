@@ -1,5 +1,6 @@
 """Which model versions there are and which one is the champion: local MLflow (sqlite file and plain folders)."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class Registry:
             self._experiment = (
                 found.experiment_id if found else self._client.create_experiment(name, self._runs.resolve().as_uri())
             )
+            with contextlib.suppress(OSError):
+                Path("mlruns").rmdir()  # MLflow makes an empty folder wherever one stands
         except Exception as error:  # whatever lies below MLflow: sqlite, the disk, permissions
             raise Fault(f"The registry {root / 'mlflow.db'} cannot be opened: {str(error).splitlines()[0]}") from None
 

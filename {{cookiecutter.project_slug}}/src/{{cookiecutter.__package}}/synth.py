@@ -1,13 +1,13 @@
 """Synthetic tables: draw rows from the statistics that a contract holds.
 
-`learn.py` fills them in, `draw.py` draws the columns. The target follows from a linear score of the features; in a column's
-`synthesis`:
+`learn.py` fills them in, `draw.py` draws the columns. The target follows from a linear score of the features, to which
+a column's `synthesis` adds:
 
     effect             per value in the order of the values, or for a number per `sd` from `mean`
     effect_missing     of a missing value
 
 In a multiclass task each of these is a list with a number per class. In the contract's `synthesis`, `auc` (binary),
-`log_loss` (multiclass) or `r2` (regression) say how good a model would be that knew the truth: they set the score's scale.
+`log_loss` (multiclass) or `r2` (regression) say how good a model would be that knew the truth: this sets the slope.
 """
 
 import math
@@ -25,7 +25,7 @@ from .learn import learn
 
 __all__ = ["learn", "sample", "to_raw"]
 
-PILOT_ROWS, PILOT_SEED = 80_000, 2**31
+PILOT_ROWS, PILOT_CELLS, PILOT_SEED = 80_000, 6_000_000, 2**31
 _MIDDLES = (np.arange(4_000) + 0.5) / 4_000
 
 
@@ -52,7 +52,9 @@ def sample(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
         return add_target(contract, draw_columns(contract, rows, seed), calibrate(contract), seed)
     except (TypeError, ValueError, KeyError, AttributeError, pl.exceptions.PolarsError) as error:
         where = " of ".join(["", *getattr(error, "__notes__", [])])
-        raise UsageError(f"The contract's synthesis{where} cannot be used: {error}") from None
+        raise UsageError(
+            f"The contract's synthesis{where} cannot be used: {str(error).splitlines()[0][:200]}"
+        ) from None
 
 
 def add_target(contract: Contract, frame: pl.DataFrame, signal: Signal, seed: int) -> pl.DataFrame:
@@ -72,10 +74,12 @@ def calibrate(contract: Contract) -> Signal:
 
     It is done on a pilot table, so that all samples of a contract, small or shifted, obey one law.
     """
-    score, goal = _score(contract, draw_columns(contract, PILOT_ROWS, PILOT_SEED)), contract.synthesis
+    rows = min(PILOT_ROWS, max(PILOT_CELLS // len(contract.columns), 4_000))
+    score, goal = _score(contract, draw_columns(contract, rows, PILOT_SEED)), contract.synthesis
     if contract.task == "regression":
         return _calibrate_regression(contract.target, score, goal.get("r2", 0.5) if score.any() else 0.0)
-    shares = np.maximum(contract.target.synthesis.get("shares", [1.0] * len(contract.classes)), 1e-9)
+    kinds = len(contract.classes)
+    shares = np.maximum(np.reshape(contract.target.synthesis.get("shares", [1.0] * kinds), kinds), 1e-9)
     shares /= shares.sum()
     if contract.task == "binary":  # one number a row: 4,000 of its quantiles stand for all rows
         score = np.column_stack([0 * _MIDDLES, np.quantile(score[:, 1], _MIDDLES)])

@@ -241,10 +241,13 @@ def replacing(path: Path) -> Iterator[Path]:
         part = temporary / path.name
         yield part
         part.replace(path)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError):
+    except FileNotFoundError:
+        raise
+    except (OSError, pl.exceptions.ComputeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        if not isinstance(error, OSError) and "os error" not in said:  # Polars wraps what the system says
             raise
-        raise Fault(f"{path} cannot be written: {error.strerror or error}. Nothing was changed there.") from None
+        raise Fault(f"{path} cannot be written: {said}. Nothing was changed there.") from None
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""`nox` checks the project: lint, types and tests. `nox -l` lists what else there is."""
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "types", "tests"]
+
+SUPPORTED = ("3.11", "3.12")
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHON = RUNNING if RUNNING in SUPPORTED else SUPPORTED[-1]
+if RUNNING != PYTHON:
+    print(
+        f"nox runs on Python {RUNNING}, but Python {' or '.join(SUPPORTED)} is needed: it now looks for "
+        f"{PYTHON} and lets uv fetch it. If neither works, install Python {PYTHON} and start nox with it.",
+        file=sys.stderr,
+    )
+LOCKS = ("project", "dev")
+
+
+def install(session: nox.Session) -> None:
+    """Install the locked packages, every hash checked."""
+    session.install("--require-hashes", "-r", "requirements/dev.txt")
+
+
+@nox.session(python=PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=PYTHON)
+def types(session: nox.Session) -> None:
+    """Check types."""
+    install(session)
+    session.run("mypy")
+
+
+@nox.session(python=PYTHON)
+def tests(session: nox.Session) -> None:
+    """Run the fast tests (arguments after `--` go to pytest)."""
+    install(session)
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def life(session: nox.Session) -> None:
+    """Run the slow tests, which play a model's life."""
+    install(session)
+    session.run("pytest", "-m", "life", *session.posargs)
+
+
+@nox.session(python=PYTHON, venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Make .venv for daily work: the locked packages, and this project as it is being edited."""
+    if not Path(".venv").exists():
+        session.run("uv", "venv", "--python", PYTHON, ".venv", external=True)
+    session.run("uv", "pip", "sync", "--python", ".venv", "requirements/dev.txt", external=True)
+    session.run("uv", "pip", "install", "--python", ".venv", "--no-deps", "--editable", ".", external=True)
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Pin requirements/*.in (`nox -s lock -- --upgrade` takes newer versions)."""
+    for name in LOCKS:
+        session.run(
+            "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes",
+            "--python-version", SUPPORTED[0], "--fork-strategy", "fewest",
+            "--custom-compile-command", "nox -s lock", *session.posargs,
+            f"requirements/{name}.in", "--output-file", f"requirements/{name}.txt",
+            external=True,
+        )  # fmt: skip

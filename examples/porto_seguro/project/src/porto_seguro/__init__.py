@@ -1,0 +1,1 @@
+"""Train, judge, register and score a model from one data contract; `cli` is the front door."""

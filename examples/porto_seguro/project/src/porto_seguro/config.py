@@ -1,0 +1,117 @@
+"""Typed settings: what a team decides stands in `conf/project.yaml`, and nowhere else."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from .errors import UsageError
+
+METRICS = {  # name -> whether more is better
+    "auc": True,
+    "gini": True,
+    "pr_auc": True,
+    "accuracy": True,
+    "r2": True,
+    "log_loss": False,
+    "brier": False,
+    "rmse": False,
+    "mae": False,
+}
+Metric = Literal["auto", "auc", "gini", "pr_auc", "accuracy", "r2", "log_loss", "brier", "rmse", "mae"]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class Goal(Struct, forbid_unknown_fields=True, frozen=True):
+    """What counts as success: `metric` (auto: auc, log_loss or rmse by task) and its absolute `floor`."""
+
+    metric: Metric = "auto"
+    floor: float | None = None
+
+
+class Split(Struct, forbid_unknown_fields=True, frozen=True):
+    """How rows are parted: `hash`, `time: COLUMN` or `group: COLUMN`; shares of all rows."""
+
+    by: str = "hash"
+    holdout: Share = 0.2
+    early_stopping: Share = 0.1
+    seed: int = 0
+
+
+class Model(Struct, forbid_unknown_fields=True, frozen=True):
+    """The estimator (a name of `model.py`, or a dotted path) and its parameters."""
+
+    estimator: str = "lightgbm"
+    parameters: dict[str, Any] = {}
+    seed: int = 0
+
+
+class Guards(Struct, forbid_unknown_fields=True, frozen=True):
+    """Limits that every new version must keep.
+
+    Attributes:
+        log_loss_ratio: log-loss over that of the constant, and over the champion's (classification).
+        calibration_error: mean gap between predicted and true, beyond what chance explains (see `evaluate.calibration`).
+        size_mb: size of the model folder.
+        latency_ms: median time to score one row.
+        noise_drop, missing_drop, extreme_drop: share of the skill over the constant that is lost when numbers are
+            jittered by a tenth of their spread, when a twentieth of all cells goes missing, and when a hundredth of all
+            numbers is a thousand times too large.
+    """
+
+    log_loss_ratio: Positive = 1.02
+    calibration_error: Positive = 0.05
+    size_mb: Positive = 50.0
+    latency_ms: Positive = 200.0
+    noise_drop: Positive = 0.3
+    missing_drop: Positive = 0.8
+    extreme_drop: Positive = 0.8
+
+
+class Gate(Struct, forbid_unknown_fields=True, frozen=True):
+    """How sure the gate must be, and what else it asks."""
+
+    confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.95
+    resamples: Annotated[int, Meta(ge=100, le=10_000)] = 500
+    simpler_wins: bool = False
+    guards: Guards = Guards()
+
+
+class Settings(Struct, forbid_unknown_fields=True, frozen=True):
+    """All of `conf/project.yaml`."""
+
+    name: str
+    goal: Goal = Goal()
+    split: Split = Split()
+    model: Model = Model()
+    gate: Gate = Gate()
+    promotion: Literal["immediate", "staged"] = "immediate"
+
+
+def load_settings(conf: Path) -> Settings:
+    """Read `project.yaml` in the folder `conf`.
+
+    Raises:
+        UsageError: the file is missing, is no YAML, or holds a key or value that is not allowed.
+    """
+    path = conf / "project.yaml"
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text("utf-8")), Settings, strict=False)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path} does not exist; run the command inside the project, or name it with --project."
+        ) from None
+    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be used: {error}") from None
+
+
+def file_hash(path: Path) -> str | None:
+    """Return the SHA-256 of a file in hexadecimal, or None where there is no such file."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

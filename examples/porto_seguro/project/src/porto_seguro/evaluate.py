@@ -1,0 +1,182 @@
+"""Score the holdout with the new model, its simple rivals and the champion, and measure what the guards watch."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from . import clock
+from .artifact import Model, load_model, size_mb
+from .config import METRICS, Settings
+from .contract import Contract, Task
+from .encode import Vector, encode_target
+from .errors import DataError
+from .metrics import measure, prepare
+from .split import HOLDOUT
+from .table import replacing
+from .train import linear_name, metric_of
+
+PROBE = 5_000  # holdout rows on which robustness and importance are measured
+BINS = 10
+
+
+def evaluate(
+    data: Path, parts: Path, models: Path, contract: Contract, settings: Settings, out: Path,
+    champion: Path | None = None, champion_digest: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write `scores.parquet` (the holdout rows with one column of scores a model) and `evaluation.json`.
+
+    Args:
+        data, parts: the table and its split.
+        models: the folder in which `train` made its model folders.
+        contract, settings: as in training.
+        out: where to write.
+        champion: the model folder of the champion, if there is one to compare with: it scores the same rows again
+            and gets a file of its own, `champion.parquet`. Its manifest must have the digest `champion_digest`.
+
+    Returns:
+        What stands in `evaluation.json`: metrics of each model, guards and importance of `model` and of its linear rival.
+    """
+    frame = pl.read_parquet(data).filter(pl.read_parquet(parts)["part"] == HOLDOUT)
+    y = encode_target(frame, contract)
+    linear = linear_name(contract.task)
+    loaded = {name: load_model(models / name) for name in ("model", linear, "constant")}
+    scores = {name: model.predict(frame) for name, model in loaded.items()}
+    rows = _rows(frame, contract)
+    out.mkdir(parents=True, exist_ok=True)
+    write_scores(out / "scores.parquet", rows, y, scores)
+    told: dict[str, Any] = {"rows": len(y), "task": contract.task, "metric": metric_of(settings, contract.task)}
+    told["metrics"] = {name: measure(contract.task, y, score) for name, score in scores.items()}
+    if champion:
+        old = load_model(champion, champion_digest).predict(frame)
+        write_scores(out / "champion.parquet", rows, y, {"model": old})
+        told["metrics"]["champion"] = measure(contract.task, y, old)
+    bar = told["metrics"]["constant"][told["metric"]]
+    for name in ("model", linear):
+        told[name] = {
+            "guards": guards(loaded[name], models / name, frame, y, told["metric"], bar),
+            "importance": importance(loaded[name], frame.head(PROBE), y[:PROBE], told["metric"]),
+        }
+    with replacing(out / "evaluation.json") as part:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(told)))
+    return told
+
+
+def _rows(frame: pl.DataFrame, contract: Contract) -> pl.Series:
+    """Name each row: its identifier, or else its number in the holdout."""
+    ids = [c.name for c in contract.of("identifier") if c.name in frame.columns]
+    return frame[ids[0]].cast(pl.String).alias("row") if ids else pl.Series("row", range(frame.height)).cast(pl.String)
+
+
+def write_scores(path: Path, rows: pl.Series, y: Vector, scores: dict[str, Vector]) -> None:
+    """Write a score file: `row`, `target`, and a column (a fixed-size list, for several classes) for each model."""
+    columns = [
+        pl.Series(name, s, dtype=pl.Array(pl.Float64, s.shape[1]) if s.ndim == 2 else pl.Float64)
+        for name, s in scores.items()
+    ]
+    with replacing(path) as part:
+        pl.DataFrame([rows, pl.Series("target", y), *columns]).write_parquet(part)
+
+
+def calibration(task: Task, y: Vector, score: Vector) -> float:
+    """Return how far predictions are off on average, beyond what chance explains.
+
+    Rows are put into ten bins of equal size by prediction. In each, the gap between mean prediction and mean truth
+    counts as far as it exceeds twice its standard error. Unit: probability, or standard deviations of the target.
+    """
+    if score.ndim == 2:
+        return float(
+            np.mean([calibration("binary", (y == k).astype(float), score[:, k]) for k in range(score.shape[1])])
+        )
+    unit = (float(np.std(y)) or 1.0) if task == "regression" else 1.0
+    total = 0.0
+    for rows in np.array_split(np.argsort(score, kind="stable"), BINS):
+        if len(rows) > 1:
+            off = y[rows] - score[rows]
+            total += len(rows) / len(y) * max(0.0, abs(float(off.mean())) - 2 * float(off.std()) / len(rows) ** 0.5)
+    return total / unit
+
+
+def guards(model: Model, folder: Path, frame: pl.DataFrame, y: Vector, metric: str, bar: float) -> dict[str, float]:
+    """Measure what `config.Guards` limits; `bar` is the constant's metric."""
+    task, probe, truth = model.contract.task, frame.head(PROBE), y[:PROBE]
+    ones = np.ones(len(truth))
+    sign = 1 if METRICS[metric] else -1
+
+    def skill(rows: pl.DataFrame) -> float:
+        return sign * (prepare(metric, task, truth, model.predict(rows))(ones) - bar)
+
+    whole = skill(probe)
+
+    def drop(rows: pl.DataFrame) -> float:
+        return (whole - skill(rows)) / whole if whole > 0 else 1.0  # no skill: nothing more to lose
+
+    rng = np.random.default_rng(0)
+    numbers = [c.name for c in model.contract.of("feature") if c.type in ("integer", "number") and not c.categorical]
+    cells = {name: rng.random(probe.height) for name in model.needs}
+    jitter = [
+        (pl.col(n) + pl.Series(rng.normal(size=probe.height)) * (probe[n].cast(pl.Float64).std() or 0.0) / 10).alias(n)
+        for n in numbers
+    ]
+    extreme = [
+        pl.when(pl.Series(cells[n]) < 0.01).then(pl.col(n) * 1000).otherwise(pl.col(n)).alias(n) for n in numbers
+    ]
+    blank = [pl.when(pl.Series(cells[n]) >= 0.05).then(pl.col(n)).alias(n) for n in model.needs]
+    score = model.predict(frame)
+    return {
+        "calibration_error": calibration(task, y, score),
+        "size_mb": size_mb(folder),
+        "latency_ms": _latency(model, frame),
+        "noise_drop": drop(probe.with_columns(jitter)),
+        "missing_drop": drop(probe.with_columns(blank)),
+        "extreme_drop": drop(probe.with_columns(extreme)),
+    }
+
+
+def _latency(model: Model, frame: pl.DataFrame) -> float:
+    """The median time to score one row, in milliseconds."""
+    times = []
+    for n in range(21):
+        start = clock.seconds()
+        model.predict(frame[n % frame.height : n % frame.height + 1])
+        times.append(clock.seconds() - start)
+    return float(np.median(times)) * 1000
+
+
+def importance(model: Model, rows: pl.DataFrame, y: Vector, metric: str) -> dict[str, float]:
+    """Return what share of the model rests on each feature, largest first: gain for boosting, else permutation."""
+    booster = getattr(model.estimator, "booster_", None)
+    if booster is not None:
+        gain = np.asarray(booster.feature_importance("gain"), dtype=np.float64)
+    else:
+        x, task = model.encoder.transform(model.features(rows)), model.contract.task
+        ones, rng, sign = np.ones(len(y)), np.random.default_rng(0), 1 if METRICS[metric] else -1
+        whole = prepare(metric, task, y, model.scores_of(x))(ones)
+        gain = np.zeros(x.shape[1])
+        for k in range(x.shape[1]):
+            kept = x[:, k].copy()
+            x[:, k] = rng.permutation(kept)
+            gain[k] = max(0.0, sign * (whole - prepare(metric, task, y, model.scores_of(x))(ones)))
+            x[:, k] = kept
+    total = gain.sum() or 1.0
+    ranked = sorted(zip(model.encoder.names, gain / total, strict=True), key=lambda pair: -pair[1])
+    return {name: round(float(share), 6) for name, share in ranked}
+
+
+def read_scores(path: Path) -> tuple[pl.Series, Vector, dict[str, Vector]]:
+    """Read what `write_scores` wrote: rows, target and the scores by model.
+
+    Raises:
+        DataError: the file is missing or broken.
+    """
+    try:
+        frame = pl.read_parquet(path)
+        return (
+            frame["row"],
+            frame["target"].to_numpy(),
+            {n: frame[n].to_numpy() for n in frame.columns if n not in ("row", "target")},
+        )
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"The score file {path} cannot be read: {str(error).splitlines()[0]}.") from None

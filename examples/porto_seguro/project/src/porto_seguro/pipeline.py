@@ -1,0 +1,255 @@
+"""The steps in order on this machine: names become paths, and what passed becomes a version."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+from msgspec import Struct
+
+from . import clock
+from .config import Settings, load_settings
+from .contract import Contract, load_contract
+from .errors import DataError, UsageError
+from .evaluate import evaluate
+from .gate import Decision, gate
+from .registry import Registry, Version
+from .report import report
+from .split import split, stable_hash
+from .store import Store, only_one
+from .train import lineage_of, linear_name, train
+
+Progress = Callable[[str], None]
+
+
+class Result(Struct, kw_only=True):
+    """What `run` tells."""
+
+    data_version: str
+    run: str
+    model_version: int | None
+    decision: str
+    reasons: list[str]
+    metrics: dict[str, float]
+    champion: dict[str, Any] | None
+    baselines: dict[str, dict[str, float]]
+    report: str
+    notes: list[str]
+    seconds: float
+
+
+class Project:
+    """A project on this machine: its settings, contract, data store and registry."""
+
+    def __init__(self, root: Path) -> None:
+        """Read the settings in `root/conf`; contract and registry are opened when they are needed."""
+        self.root = root
+        self.settings: Settings = load_settings(root / "conf")
+        self.store = Store(root)
+        self._registry: Registry | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """The contract in `conf/contract.yaml`."""
+        return load_contract(self.root / "conf" / "contract.yaml")
+
+    @property
+    def registry(self) -> Registry:
+        """The local registry."""
+        if self._registry is None:
+            self._registry = Registry(self.root, self.settings.name)
+        return self._registry
+
+    def run(self, data: str | None = None, sample: int | None = None, progress: Progress = lambda step: None) -> Result:
+        """Do the whole life of one model: data, split, training, evaluation, gate, registration, promotion.
+
+        Args:
+            data: a data version or a file to take in first; None takes the newest version.
+            sample: use so many rows only (always the same ones), to try things quickly; such a run is never registered.
+            progress: is told the name of each step as it begins.
+        """
+        with only_one(self.root):
+            start = clock.seconds()
+            progress("data")
+            version = self._data(data)
+            run, notes = self._train(version, sample, progress)
+            decision, notes = self._judge(run, notes, progress)
+            made = None
+            if decision.decision == "passed" and not sample:
+                progress("register")
+                made = self._register(run, decision)
+                if self.settings.promotion == "immediate" or not self._comparable(made.line):
+                    self.registry.promote(made.version)
+                    decision.decision = "promoted"
+            elif sample:
+                notes.append("A run on a sample is never registered.")
+            return self._result(run, version, decision, made, notes, clock.seconds() - start)
+
+    def train(self, data: str | None = None, sample: int | None = None, progress: Progress = lambda step: None) -> str:
+        """Split and train only; return the run, for `evaluate` and `register` later."""
+        with only_one(self.root):
+            return self._train(self._data(data), sample, progress)[0]
+
+    def evaluate(self, run: str | None = None, progress: Progress = lambda step: None) -> tuple[str, Decision]:
+        """Judge a trained run (None: the newest) on its holdout, against the champion of this moment."""
+        with only_one(self.root):
+            run = self._run(run)
+            return run, self._judge(run, [], progress)[0]
+
+    def register(self, run: str | None = None) -> Version | None:
+        """Make a run's model a version if the gate passed it; None if it did not."""
+        with only_one(self.root):
+            run = self._run(run)
+            path = self.registry.folder(run) / "decision.json"
+            if not path.is_file():
+                raise UsageError(f"The run {run} was not judged yet: evaluate {run}")
+            decision = msgspec.json.decode(path.read_bytes(), type=Decision)
+            if self._about(run)["sample"] or decision.decision != "passed":
+                return None
+            return self._register(run, decision)
+
+    def promote(self, version: int) -> None:
+        """Make a version the champion."""
+        with only_one(self.root):
+            self.registry.promote(version)
+
+    def rollback(self) -> tuple[int, int]:
+        """Return to the previous champion."""
+        with only_one(self.root):
+            return self.registry.rollback()
+
+    def _data(self, data: str | None) -> str:
+        if data is None:
+            return self.store.latest().version
+        if any(m.version == data for m in self.store.versions()):
+            return data
+        if not Path(data).exists():
+            self.store.path(data)
+        return self.store.add(Path(data), self.contract)[0].version
+
+    def _run(self, run: str | None) -> str:
+        known = [r["run"] for r in self.registry.runs() if (self.registry.folder(r["run"]) / "run.json").is_file()]
+        if run is None and known:
+            return str(known[0])
+        found = [r for r in known if run and r.startswith(run)]
+        if len(found) != 1:
+            raise UsageError(f"There is no run {run}; `runs` lists them." if run else "There is no run yet: train")
+        return str(found[0])
+
+    def _about(self, run: str) -> dict[str, Any]:
+        told: dict[str, Any] = msgspec.json.decode((self.registry.folder(run) / "run.json").read_bytes())
+        return told
+
+    def _comparable(self, line: str) -> Version | None:
+        champion = self.registry.champion()
+        return champion if champion and champion.line == line else None
+
+    @contextmanager
+    def _noting_failure(self, run: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.registry.end_run(run, ok=False)
+            raise
+
+    def _train(self, version: str, sample: int | None, progress: Progress) -> tuple[str, list[str]]:
+        contract, settings = self.contract, self.settings
+        run = self.registry.start_run(version)
+        out = self.registry.folder(run)
+        with self._noting_failure(run):
+            data = self.store.path(version)
+            if sample:
+                data = _sample(data, sample, out / "sample.parquet")
+            progress("split")
+            champion = self.registry.champion()
+            parts = split(
+                data,
+                contract,
+                settings.split,
+                out / "split.parquet",
+                champion.tags.get("holdout_from") if champion else None,
+            )
+            line = f"{contract.line()}-{parts['parted']}"
+            notes = []
+            if champion and champion.line != line:
+                notes.append(
+                    f"Target, features or split are not those of the champion (version {champion.version}): this begins a new model line. "
+                    "The old versions are kept; the old champion is not compared."
+                )
+            progress("train")
+            lineage = lineage_of(self.root, settings, version) | {"line": line, "split": parts, "run": run}
+            told = train(data, out / "split.parquet", contract, settings, out, lineage)
+            about = {"data_version": version, "sample": sample, "line": line, "parts": parts, "notes": notes}
+            (out / "run.json").write_bytes(msgspec.json.encode(about))
+            self.registry.log(
+                run, {}, {"estimator": settings.model.estimator} | settings.model.parameters | told, {"line": line}
+            )
+        self.registry.end_run(run)
+        return run, notes
+
+    def _judge(self, run: str, notes: list[str], progress: Progress) -> tuple[Decision, list[str]]:
+        about, out, contract = self._about(run), self.registry.folder(run), self.contract
+        data = out / "sample.parquet" if about["sample"] else self.store.path(about["data_version"])
+        champion = self._comparable(about["line"])
+        with self._noting_failure(run):
+            progress("evaluate")
+            old = self.registry.model(champion) if champion else None
+            told = evaluate(
+                data,
+                out / "split.parquet",
+                out,
+                contract,
+                self.settings,
+                out,
+                old,
+                champion.digest if champion else None,
+            )
+            progress("gate")
+            decision = gate(
+                out / "scores.parquet",
+                out / "evaluation.json",
+                self.settings,
+                out / "decision.json",
+                out / "champion.parquet" if champion else None,
+            )
+            progress("report")
+            report(out, self.settings.name, out / "report.html")
+            self.registry.log(
+                run, told["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
+            )
+        self.registry.end_run(run)
+        return decision, notes or about["notes"]
+
+    def _register(self, run: str, decision: Decision) -> Version:
+        about = self._about(run)
+        tags = {"data_version": about["data_version"], "candidate": decision.candidate, "reason": decision.reasons[0]}
+        if "holdout_from" in about["parts"]:
+            tags["holdout_from"] = about["parts"]["holdout_from"]
+        return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)
+
+    def _result(
+        self, run: str, version: str, decision: Decision, made: Version | None, notes: list[str], seconds: float
+    ) -> Result:
+        out = self.registry.folder(run)
+        metrics = msgspec.json.decode((out / "evaluation.json").read_bytes())["metrics"]
+        champion = self.registry.champion()
+        rival = linear_name(self.contract.task)
+        return Result(
+            data_version=version, run=run, model_version=made.version if made else None, decision=decision.decision,
+            reasons=decision.reasons, metrics=metrics[decision.candidate],
+            champion={"version": champion.version, "metrics": metrics.get("champion")} if champion else None,
+            baselines={name: metrics[name] for name in ("constant", rival)}, report=str(out / "report.html"), notes=notes,
+            seconds=round(seconds, 2),
+        )  # fmt: skip
+
+
+def _sample(data: Path, rows: int, out: Path) -> Path:
+    """Write the `rows` rows with the smallest hash: the same ones each time."""
+    frame = pl.read_parquet(data)
+    if rows < 1:
+        raise DataError("A sample needs at least one row.")
+    order = pl.Series("h", stable_hash(frame, frame.columns)).arg_sort()[:rows].sort()
+    frame[order].write_parquet(out)
+    return out

@@ -1,0 +1,252 @@
+"""One self-contained HTML page that shows what the gate saw: curves, differences, limits, importance."""
+
+import html
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .config import METRICS
+from .contract import Task
+from .encode import Vector
+from .evaluate import read_scores
+from .gate import Decision, Difference, number
+from .table import replacing
+
+COLOURS = {"model": "#0b6e99", "champion": "#b8860b", "logistic": "#7a5195", "ridge": "#7a5195", "constant": "#9aa0a6"}
+VERDICT = {
+    "passed": ("Passed", "#1a7f37"),
+    "kept_champion": ("Champion kept", "#9a6700"),
+    "rejected": ("Rejected", "#b42318"),
+}
+CSS = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; background: #f6f8fa; margin: 0 }
+main { max-width: 1080px; margin: 0 auto; padding: 24px }
+h1 { font-size: 24px; margin: 0 } h2 { font-size: 18px; margin: 0 0 8px }
+section { background: white; border: 1px solid #d0d7de; border-radius: 8px; padding: 16px 20px; margin: 16px 0 }
+.verdict { display: inline-block; color: white; border-radius: 16px; padding: 2px 14px; font-weight: 600; margin: 8px 0 }
+table { border-collapse: collapse; width: 100% } th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid #eaeef2 }
+th:first-child, td:first-child { text-align: left } td { font-variant-numeric: tabular-nums }
+.bad { color: #b42318; font-weight: 600 } .good { color: #1a7f37 } .note { color: #59636e; font-size: 14px }
+svg { width: 100%; height: auto } .wide { overflow-x: auto }
+"""
+
+
+def report(folder: Path, name: str, out: Path) -> None:
+    """Write the report of a run.
+
+    Args:
+        folder: the run's folder with scores, `evaluation.json` and `decision.json`.
+        name: the project's name, for the title.
+        out: the HTML file.
+    """
+    told = msgspec.json.decode((folder / "evaluation.json").read_bytes())
+    decision = msgspec.json.decode((folder / "decision.json").read_bytes(), type=Decision)
+    _, y, scores = read_scores(folder / "scores.parquet")
+    if "champion" in told["metrics"]:
+        scores["champion"] = read_scores(folder / "champion.parquet")[2]["model"]
+    word, colour = VERDICT[decision.decision]
+    body = [
+        f'<h1>{html.escape(name)}</h1><div class="verdict" style="background:{colour}">{word}</div>',
+        "".join(f"<p>{html.escape(reason)}</p>" for reason in decision.reasons),
+        _section(
+            "Metrics on the holdout",
+            _metrics(told, decision),
+            f"{told['rows']:,} rows that no version was trained on. The metric that decides is {decision.metric}.",
+        ),
+        _section(
+            "Against its rivals",
+            _draw((9, 0.6 + 0.45 * len(decision.differences)), lambda ax: _forest(ax, decision)),
+            "Above zero is better. Bars are the bounds from a paired bootstrap.",
+        ),
+        _section("How it behaves", _curves(told["task"], y, scores, decision.candidate)),
+        _section("What it rests on", _draw((9, 4), lambda ax: _bars(ax, told[decision.candidate]["importance"]))),
+        _section(
+            "Limits",
+            _checks(decision),
+            "Robustness is the share of the skill over a constant that is lost; see conf/project.yaml.",
+        ),
+    ]
+    style = f"<title>{html.escape(name)}: report</title><style>{CSS}</style>"
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8">{style}<main>{"".join(body)}</main></html>'
+    with replacing(out) as part:
+        part.write_text(page, "utf-8", newline="\n")
+
+
+def _section(title: str, content: str, note: str = "") -> str:
+    return (
+        f'<section><h2>{title}</h2><div class="wide">{content}</div>{f"<p class=note>{note}</p>" if note else ""}</section>'
+        if content
+        else ""
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    cells = "".join(f"<th>{h}</th>" for h in head)
+    return f"<table><tr>{cells}</tr>{''.join('<tr>' + ''.join(f'<td>{c}</td>' for c in row) + '</tr>' for row in rows)}</table>"
+
+
+def _metrics(told: dict[str, Any], decision: Decision) -> str:
+    names = list(told["metrics"]["model"])
+    rows = []
+    for model, values in told["metrics"].items():
+        bounds = decision.intervals.get(model)
+        between = f"{bounds.low:.4f} to {bounds.high:.4f}" if isinstance(bounds, Difference) else ""
+        rows.append(
+            [f"<b>{model}</b>" if model == decision.candidate else model, *(number(values[n]) for n in names), between]
+        )
+    return _table(["", *names, f"{decision.metric} between"], rows)
+
+
+def _checks(decision: Decision) -> str:
+    verdicts = {True: '<span class="good">kept</span>', False: '<span class="bad">broken</span>'}
+    rows = [
+        [html.escape(c["name"]), number(c["value"]), number(c["limit"]), verdicts[c["kept"]]] for c in decision.checks
+    ]
+    return _table(["limit on", "measured", "limit", ""], rows) if rows else ""
+
+
+def _draw(size: tuple[float, float], *paint: Callable[[Axes], None]) -> str:
+    """Draw into a row of axes and return SVG."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(paint), squeeze=False)[0]
+    for ax, draw in zip(axes, paint, strict=True):
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(alpha=0.25)
+        draw(ax)
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _forest(ax: Axes, decision: Decision) -> None:
+    for n, (rival, d) in enumerate(decision.differences.items()):
+        ax.errorbar(
+            d.estimate,
+            n,
+            xerr=[[max(0.0, d.estimate - d.low)], [max(0.0, d.high - d.estimate)]],
+            fmt="o",
+            capsize=4,
+            color=COLOURS.get(rival, "#333"),
+        )
+    ax.axvline(0, color="#333", linewidth=1)
+    ax.set_yticks(range(len(decision.differences)), [f"against the {rival}" for rival in decision.differences])
+    ax.set_ylim(-0.6, len(decision.differences) - 0.4)
+    ax.set_xlabel(
+        f"difference in {decision.metric}"
+        + ("" if METRICS.get(decision.metric, True) else ", turned so that more is better")
+    )
+
+
+def _bars(ax: Axes, importance: dict[str, float]) -> None:
+    top = list(importance.items())[:15][::-1]
+    ax.barh([name[:40] for name, _ in top], [share for _, share in top], color=COLOURS["model"])
+    ax.set_xlabel("share of the importance")
+
+
+def _curves(task: Task, y: Vector, scores: dict[str, Vector], candidate: str) -> str:
+    shown = {n: s for n, s in scores.items() if n != "constant"}
+    if task == "regression":
+        return _draw(
+            (12, 4),
+            lambda ax: _predicted(ax, y, shown[candidate]),
+            lambda ax: _residuals(ax, y, shown),
+            lambda ax: _calibration(ax, y, shown),
+        )
+    if task == "multiclass":
+        return _draw(
+            (12, 5), lambda ax: _confusion(ax, y, shown[candidate]), lambda ax: _calibration(ax, *_pooled(y, shown))
+        )
+    return _draw((12, 5), lambda ax: _roc(ax, y, shown), lambda ax: _precision(ax, y, shown)) + _draw(
+        (12, 5), lambda ax: _calibration(ax, y, shown), lambda ax: _lift(ax, y, shown)
+    )
+
+
+def _sorted(y: Vector, score: Vector) -> tuple[Vector, Vector]:
+    """Cumulated events and non-events by falling score, at most 500 points."""
+    events = (y == 1)[np.argsort(-score, kind="stable")]
+    points = np.unique(np.linspace(0, len(y) - 1, 500).astype(int))
+    return np.cumsum(events)[points].astype(float), np.cumsum(~events)[points].astype(float)
+
+
+def _roc(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
+    for name, score in scores.items():
+        up, down = _sorted(y, score)
+        ax.plot(np.r_[0, down / down[-1]], np.r_[0, up / up[-1]], color=COLOURS.get(name), label=name)
+    ax.plot([0, 1], [0, 1], color=COLOURS["constant"], linestyle=":")
+    ax.set(title="ROC", xlabel="share of non-events flagged", ylabel="share of events found")
+    ax.legend(frameon=False)
+
+
+def _precision(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
+    for name, score in scores.items():
+        up, down = _sorted(y, score)
+        ax.plot(up / up[-1], up / (up + down), color=COLOURS.get(name), label=name)
+    ax.axhline(float((y == 1).mean()), color=COLOURS["constant"], linestyle=":")
+    ax.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, None))
+
+
+def _lift(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
+    for name, score in scores.items():
+        parts = np.array_split(y[np.argsort(-score, kind="stable")] == 1, 10)
+        ax.plot(range(1, 11), [p.mean() / (y == 1).mean() for p in parts], "o-", color=COLOURS.get(name), label=name)
+    ax.axhline(1, color=COLOURS["constant"], linestyle=":")
+    ax.set(
+        title="Lift",
+        xlabel="tenth of the rows, highest scores first",
+        ylabel="event rate over the average",
+        ylim=(0, None),
+    )
+
+
+def _calibration(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
+    for name, score in scores.items():
+        bins = np.array_split(np.argsort(score, kind="stable"), 10)
+        ax.plot(
+            [score[b].mean() for b in bins if len(b)],
+            [y[b].mean() for b in bins if len(b)],
+            "o-",
+            color=COLOURS.get(name),
+            label=name,
+        )
+    low, high = ax.get_xlim()
+    ax.plot([low, high], [low, high], color=COLOURS["constant"], linestyle=":")
+    ax.set(title="Calibration", xlabel="predicted", ylabel="true")
+    ax.legend(frameon=False)
+
+
+def _pooled(y: Vector, scores: dict[str, Vector]) -> tuple[Vector, dict[str, Vector]]:
+    """All classes one after the other, as if each were a yes-or-no question."""
+    classes = next(iter(scores.values())).shape[1]
+    return np.concatenate([(y == k).astype(float) for k in range(classes)]), {n: s.T.ravel() for n, s in scores.items()}
+
+
+def _confusion(ax: Axes, y: Vector, score: Vector) -> None:
+    classes = score.shape[1]
+    counts = np.zeros((classes, classes))
+    np.add.at(counts, (y.astype(int), score.argmax(axis=1)), 1)
+    ax.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    for i in range(classes if classes <= 12 else 0):
+        for j in range(classes):
+            ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center")
+    ax.grid(visible=False)
+    ax.set(title="Confusion", xlabel="predicted class", ylabel="true class")
+
+
+def _predicted(ax: Axes, y: Vector, score: Vector) -> None:
+    some = np.random.default_rng(0).permutation(len(y))[:2000]
+    ax.scatter(score[some], y[some], s=6, alpha=0.4, color=COLOURS["model"])
+    ax.set(title="Predicted and true", xlabel="predicted", ylabel="true")
+
+
+def _residuals(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
+    for name, score in scores.items():
+        ax.hist(y - score, bins=40, histtype="step", color=COLOURS.get(name), label=name)
+    ax.set(title="Errors", xlabel="true minus predicted", ylabel="rows")
+    ax.legend(frameon=False)

@@ -1,0 +1,117 @@
+"""Train the configured estimator, and beside it a constant and a linear model for comparison."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from . import clock
+from . import model as recipe
+from .artifact import Model, save_model
+from .config import Settings, file_hash
+from .contract import Contract, Task
+from .encode import encode_target, fit_encoder
+from .errors import DataError, UsageError
+from .metrics import BY_TASK
+from .split import STOP, TRAIN
+
+DEFAULT_METRIC: dict[Task, str] = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
+LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
+LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take most of the time
+
+
+def metric_of(settings: Settings, task: Task) -> str:
+    """Return the metric that decides.
+
+    Raises:
+        UsageError: it does not go with the task.
+    """
+    metric = DEFAULT_METRIC[task] if settings.goal.metric == "auto" else settings.goal.metric
+    if metric not in BY_TASK[task]:
+        raise UsageError(
+            f"conf/project.yaml: goal.metric {metric} does not go with the task {task}; give {', '.join(BY_TASK[task])}."
+        )
+    return metric
+
+
+def linear_name(task: Task) -> str:
+    """Return the name of the simple rival."""
+    return "ridge" if task == "regression" else "logistic"
+
+
+def train(
+    data: Path, parts: Path, contract: Contract, settings: Settings, out: Path, lineage: dict[str, Any]
+) -> dict[str, Any]:
+    """Fit and save three models: `model`, `logistic` (or `ridge`) and `constant`.
+
+    Args:
+        data: a clean table.
+        parts: its split.
+        contract, settings: what to learn, and how.
+        out: the folder in which the model folders are made.
+        lineage: where data, code and settings come from; kept inside each model.
+
+    Returns:
+        What was learnt on: rows, features, boosting rounds.
+
+    Raises:
+        DataError: a class has no row to learn from.
+    """
+    frame = pl.read_parquet(data)
+    part = pl.read_parquet(parts)["part"].to_numpy()
+    y = encode_target(frame, contract)
+    mine = Model(
+        contract, fit_encoder(recipe.features(frame.select(c.name for c in contract.of("feature"))), contract), None
+    )
+    rows = [np.flatnonzero(part == n) for n in (TRAIN, STOP)]
+    x_train, x_stop = (mine.encoder.transform(mine.features(frame[r])) for r in rows)
+    y_train, y_stop = (y[r] for r in rows)
+    for n, name in enumerate(contract.classes):
+        if not (y_train == n).any():
+            raise DataError(f"No training row has {contract.target.name} = {name}; every class needs some.")
+    told: dict[str, Any] = {"rows": len(x_train), "features": x_train.shape[1]}
+    for folder, name, parameters in (
+        ("model", settings.model.estimator, settings.model.parameters),
+        (linear_name(contract.task), linear_name(contract.task), {}),
+        ("constant", "constant", {}),
+    ):
+        estimator = recipe.build(name, parameters, contract.task, mine.encoder, settings.model.seed)
+        few = slice(None) if folder == "model" else slice(LINEAR_ROWS)
+        fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[few], y_stop[few], contract.task)
+        if rounds := getattr(fitted, "n_estimators_", None):
+            told["rounds"] = int(rounds)
+        save_model(
+            Model(
+                contract, mine.encoder, fitted, lineage=lineage | {"estimator": name, "parameters": parameters} | told
+            ),
+            out / folder,
+        )
+    return told
+
+
+def lineage_of(root: Path, settings: Settings, data_version: str) -> dict[str, Any]:
+    """Return where a model comes from: code, data, contract, settings, lock, libraries, seeds, time."""
+    return {
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "data_version": data_version,
+        "contract": file_hash(root / "conf" / "contract.yaml"),
+        "settings": file_hash(root / "conf" / "project.yaml"),
+        "lock": file_hash(root / "requirements" / "project.txt"),
+        "seeds": {"model": settings.model.seed, "split": settings.split.seed},
+        "libraries": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "trained_at": clock.now().isoformat(timespec="seconds"),
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Ask git; None where there is no git, no repository or no commit yet."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
