@@ -162,3 +162,8 @@ def test_an_unknown_name_is_an_error_and_not_an_empty_place(template: Path, tmp_
     for engine in ENGINES:
         with pytest.raises(Exception, match="unknown"):
             render(engine, broken, {}, tmp_path / engine)
+
+
+def test_no_module_is_longer_than_a_reader_likes(bake: Bake) -> None:
+    for path in (bake() / "src").rglob("*.py"):
+        assert len(path.read_text("utf-8").splitlines()) <= 250, path.name

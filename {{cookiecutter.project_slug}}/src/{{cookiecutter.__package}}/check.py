@@ -58,11 +58,9 @@ def check_frame(frame: pl.DataFrame, contract: Contract) -> list[Problem]:
 
     Ignored columns are not checked; a rule is checked where the frame has all of its columns.
     """
+    schema = frame.schema
     tests = [
-        t
-        for c in contract.columns
-        if c.role != "ignored" and c.name in frame.columns
-        for t in _tests(c, frame.schema[c.name])
+        t for c in contract.columns if c.role != "ignored" and c.name in schema for t in _tests(c, schema[c.name])
     ]
     for rule in contract.rules:
         good = pl.sql_expr(rule.sql)

@@ -6,27 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 from msgspec import Struct
 
 from . import clock
 from .config import Settings, load_settings
 from .contract import Contract, load_contract
-from .errors import DataError, UsageError
+from .errors import UsageError
 from .evaluate import evaluate
 from .gate import Decision, gate
 from .registry import Registry, Version
 from .report import report
-from .split import split, stable_hash
+from .split import sample_rows, split
 from .store import Store, only_one
-from .table import replacing
 from .train import lineage_of, linear_name, train
 
 Progress = Callable[[str], None]
 
 
 class Result(Struct, kw_only=True):
-    """What `run` tells."""
+    """What `run` tells; `champion` is the one that there was before, its metrics those on the same holdout."""
 
     data_version: str
     run: str
@@ -77,17 +75,17 @@ class Project:
             version = self._data(data)
             run = self._train(version, sample, progress)
             decision = self._judge(run, progress)
-            notes = list(self._about(run)["notes"])
-            made = None
-            if decision.decision == "passed" and not sample:
+            result = self._result(run, version, decision, self.registry.champion(), clock.seconds() - start)
+            if sample:
+                result.notes.append("A run on a sample is never registered.")
+            elif decision.decision == "passed":
                 progress("register")
                 made = self._register(run, decision)
+                result.model_version = made.version
                 if self.settings.promotion == "immediate" or not self._comparable(made.line):
                     self.registry.promote(made.version)
-                    decision.decision = "promoted"
-            elif sample:
-                notes.append("A run on a sample is never registered.")
-            return self._result(run, version, decision, made, notes, clock.seconds() - start)
+                    result.decision = "promoted"
+            return result
 
     def train(self, data: str | None = None, sample: int | None = None, progress: Progress = lambda step: None) -> str:
         """Split and train only; return the run, for `evaluate` and `register` later."""
@@ -108,8 +106,14 @@ class Project:
             if not path.is_file():
                 raise UsageError(f"The run {run} was not judged yet: evaluate {run}")
             decision = msgspec.json.decode(path.read_bytes(), type=Decision)
-            if self._about(run)["sample"] or decision.decision != "passed":
+            about = self._about(run)
+            if about["sample"] or decision.decision != "passed":
                 return None
+            champion = self._comparable(about["line"])
+            if about["judged_against"] != (champion.version if champion else None):
+                raise UsageError(
+                    f"The champion has changed since this run was judged; judge it again: evaluate {run[:8]}"
+                )
             return self._register(run, decision)
 
     def promote(self, version: int) -> None:
@@ -169,7 +173,7 @@ class Project:
         with self._noting_failure(run):
             data = self.store.path(version)
             if sample:
-                data = _sample(data, sample, out / "sample.parquet")
+                data = sample_rows(data, sample, out / "sample.parquet")
             progress("split")
             champion = self.registry.champion()
             parts = split(data, contract, settings.split, out / "split.parquet", self._holdout_from())
@@ -221,6 +225,8 @@ class Project:
             self.registry.log(
                 run, told["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
             )
+            about["judged_against"] = champion.version if champion else None
+            (out / "run.json").write_bytes(msgspec.json.encode(about))
         self.registry.end_run(run)
         return decision
 
@@ -231,28 +237,12 @@ class Project:
             tags |= {"holdout_from": about["parts"]["holdout_from"], "split_by": self.settings.split.by}
         return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)
 
-    def _result(
-        self, run: str, version: str, decision: Decision, made: Version | None, notes: list[str], seconds: float
-    ) -> Result:
+    def _result(self, run: str, version: str, decision: Decision, old: Version | None, seconds: float) -> Result:
         out = self.registry.folder(run)
         metrics = msgspec.json.decode((out / "evaluation.json").read_bytes())["metrics"]
-        champion = self.registry.champion()
-        rival = linear_name(self.contract.task)
         return Result(
-            data_version=version, run=run, model_version=made.version if made else None, decision=decision.decision,
-            reasons=decision.reasons, metrics=metrics[decision.candidate],
-            champion={"version": champion.version, "metrics": metrics.get("champion")} if champion else None,
-            baselines={name: metrics[name] for name in ("constant", rival)}, report=str(out / "report.html"), notes=notes,
-            seconds=round(seconds, 2),
+            data_version=version, run=run, model_version=None, decision=decision.decision, reasons=decision.reasons,
+            metrics=metrics[decision.candidate], baselines={n: metrics[n] for n in ("constant", linear_name(self.contract.task))},
+            champion={"version": old.version, "metrics": metrics.get("champion")} if old else None,
+            report=str(out / "report.html"), notes=self._about(run)["notes"], seconds=round(seconds, 2),
         )  # fmt: skip
-
-
-def _sample(data: Path, rows: int, out: Path) -> Path:
-    """Write the `rows` rows with the smallest hash: the same ones each time."""
-    frame = pl.read_parquet(data)
-    if rows < 1:
-        raise DataError("A sample needs at least one row.")
-    order = pl.Series("h", stable_hash(frame, frame.columns)).arg_sort()[:rows].sort()
-    with replacing(out) as part:
-        frame[order].write_parquet(part)
-    return out

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from .clean import TYPES
 from .contract import Column, Contract
+from .convert import TYPES
 from .draw import Array, draw_columns, hide, position, quantile, stream
 from .errors import UsageError
 from .learn import learn
@@ -165,7 +165,7 @@ def _outside(column: Column, decimal: str) -> pl.Expr:
     if column.sentinels:
         value = value.fill_null(pl.lit(column.sentinels[0], TYPES[column.type]))
     if column.type in ("date", "timestamp") and column.format:
-        value = value.dt.strftime(column.format)
+        value = (value.dt.replace_time_zone("UTC") if "%z" in column.format else value).dt.strftime(column.format)
     if column.type == "number" and decimal != ".":
         value = value.cast(pl.String).str.replace(".", decimal, literal=True)
     return value

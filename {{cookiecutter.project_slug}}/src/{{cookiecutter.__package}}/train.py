@@ -1,5 +1,6 @@
 """Train the configured estimator, and beside it a constant and a linear model for comparison."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -14,14 +15,18 @@ from . import model as recipe
 from .artifact import Model, save_model
 from .config import Settings, file_hash
 from .contract import Contract, Task
-from .encode import encode_target, fit_encoder
+from .encode import Vector, encode_target, fit_encoder
 from .errors import DataError, UsageError
-from .metrics import BY_TASK
+from .metrics import BY_TASK, Indices
 from .split import STOP, TRAIN
 
 DEFAULT_METRIC: dict[Task, str] = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
-LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take most of the time
+LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take long
+
+# Threads that spin while they wait take the processor from what they wait for: on a machine with other work, training
+# then takes many times as long. Read when LightGBM loads the OpenMP library, which is later than here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def metric_of(settings: Settings, task: Task) -> str:
@@ -80,8 +85,10 @@ def train(
         ("constant", "constant", {}),
     ):
         estimator = recipe.build(name, parameters, contract.task, mine.encoder, settings.model.seed)
-        few = slice(None) if folder == "model" else slice(LINEAR_ROWS)
-        fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[few], y_stop[few], contract.task)
+        few, more = slice(None), slice(None)
+        if folder == linear_name(contract.task) and len(y_train) > LINEAR_ROWS:
+            few, more = _some(y_train, len(contract.classes)), slice(0)
+        fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[more], y_stop[more], contract.task)
         if rounds := getattr(fitted, "n_estimators_", None):
             told["rounds"] = int(rounds)
         save_model(
@@ -91,6 +98,12 @@ def train(
             out / folder,
         )
     return told
+
+
+def _some(y: Vector, classes: int) -> Indices:
+    """Rows for the linear model: drawn, for the table may be sorted; and at least one of each class."""
+    drawn = np.random.default_rng(0).permutation(len(y))[:LINEAR_ROWS]
+    return np.union1d(drawn, np.array([np.argmax(y == n) for n in range(classes)], dtype=np.intp))
 
 
 def lineage_of(root: Path, settings: Settings, data_version: str) -> dict[str, Any]:
