@@ -12,11 +12,13 @@ from conftest import Command, made_up, table
 from {{ cookiecutter.__package }}.check import check_file
 from {{ cookiecutter.__package }}.clean import read
 from {{ cookiecutter.__package }}.config import Split
-from {{ cookiecutter.__package }}.contract import Contract, load_contract, save_contract
+from {{ cookiecutter.__package }}.contract import Contract, Rule, load_contract, save_contract
 from {{ cookiecutter.__package }}.errors import DataError, UsageError
 from {{ cookiecutter.__package }}.infer import infer
 from {{ cookiecutter.__package }}.ingest import content_hash
 from {{ cookiecutter.__package }}.split import HOLDOUT, split, stable_hash
+from {{ cookiecutter.__package }}.store import Store
+from {{ cookiecutter.__package }}.synth import sample, to_raw
 
 
 def contract_of(path: Path, target: str, **options: Any) -> Contract:
@@ -217,8 +219,6 @@ def test_every_kind_of_breach_names_column_rule_count_and_rows(tmp_path: Path) -
 
 
 def test_a_rule_over_whole_rows_is_checked(tmp_path: Path) -> None:
-    from {{ cookiecutter.__package }}.contract import Rule
-
     made_up(100, 1).write_csv(tmp_path / "t.csv")
     contract = contract_of(tmp_path / "t.csv", "bought")
     contract.rules = [Rule("grown_up", "age >= 18")]
@@ -348,3 +348,214 @@ def test_a_split_by_time_or_group_keeps_its_promise(tmp_path: Path) -> None:
     assert by_shop["part"].max() == 1
     with pytest.raises(UsageError, match="no column"):
         split(tmp_path / "d", contract, Split(by="group: nothing"), tmp_path / "p")
+
+
+def lines(rows: int = 60, separator: str = ",", end: str = "") -> list[str]:
+    """A small table with the header `x,k,y`."""
+    body = [separator.join((str(n * 7 % 41), "abc"[n % 3], str(n % 2))) for n in range(rows)]
+    return [line + end for line in (separator.join("xky"), *body)]
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("\n\n" + "\n".join(lines()), ["x", "k", "y"]),
+        ("# made by R\n# on Monday\n" + "\n".join(lines()), ["x", "k", "y"]),
+        ("sep=;\r\n" + "\r\n".join(lines(separator=";")), ["x", "k", "y"]),
+        ("\n".join([lines()[0], *lines(end=",")[1:]]) + "\n\n", ["x", "k", "y", "column_4"]),
+        ("\n".join([lines(end=",")[0], *lines()[1:]]), ["x", "k", "y"]),
+        ("\n".join([lines()[0], *(f"{n},{line}" for n, line in enumerate(lines()[1:]))]), ["column_1", "x", "k", "y"]),
+        ("\n".join(["x,x,y", *lines()[1:]]), ["x", "x_2", "y"]),
+        ("\n".join(["inf,NA,y", *lines()[1:]]), ["inf", "NA", "y"]),
+        ('"the\nfirst", a.b ,y\n' + "\n".join(lines()[1:]), ["the first", "a.b", "y"]),
+        ("^x.*$,*,y\n" + "\n".join(lines()[1:]), ["x", "column_2", "y"]),
+        ("\r".join(lines()), ["x", "k", "y"]),
+        ("\n".join("'" + line.replace(",", "','") + "'" for line in lines()), ["x", "k", "y"]),
+    ],
+)
+def test_what_stands_around_a_table_does_not_matter(tmp_path: Path, content: str, names: list[str]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content.encode())
+    contract = contract_of(path, "y")
+    frame, problems, _ = read(path, contract, contract.names)
+    assert (contract.names, frame.height, problems) == (names, 60, [])
+    assert frame["y"].to_list() == [n % 2 for n in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "wanted"),
+    [
+        (["1.234,50", "12,00", "-7,25"], ";", [1234.5, 12.0, -7.25]),
+        (["1.234", "12", "7,5"], ";", [1234.0, 12.0, 7.5]),
+        (['"1,234.50"', "12.00", "-7.25"], ",", [1234.5, 12.0, -7.25]),
+        (['"1,234"', '"12,345"', "7"], ",", [1234, 12345, 7]),
+        (["1'234.5", "12", "7"], ",", [1234.5, 12.0, 7.0]),
+        (["1 234,5", "12 %", "7 €"], ";", [1234.5, 12.0, 7.0]),
+        (["$1.50", "$12", "-$7"], ",", [1.5, 12.0, -7.0]),
+    ],
+)
+def test_numbers_as_people_write_them(tmp_path: Path, cells: list[str], separator: str, wanted: list[float]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "\n".join([f"a{separator}y", *(f"{cells[n % 3]}{separator}{n // 3 % 2}" for n in range(60))]), "utf-8"
+    )
+    contract = contract_of(path, "y")
+    assert read(path, contract, contract.names)[0]["a"].to_list() == wanted * 20
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("%d.%m.%y", "date"), ("%m/%d/%y", "date"), ("%d %b %Y", "date"), ("%Y-%m-%dT%H:%M:%SZ", "timestamp"),
+        ("%Y-%m-%d %H:%M:%S+02:00", "timestamp"), ("%d.%m.%Y %H:%M:%S", "timestamp"), ("%m/%d/%Y %I:%M %p", "timestamp"),
+        ("%Y-%m-%d %H:%M:%S.%f", "timestamp"),
+    ],
+)  # fmt: skip
+def test_dates_are_read_as_they_are_written(tmp_path: Path, written: str, kind: str) -> None:
+    days = [dt.datetime(2021, 1, 15, 9, 30, tzinfo=dt.UTC) + dt.timedelta(days=n) for n in range(60)]
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "\n".join(["day,x,y", *(f"{d.strftime(written)},{n * 7 % 41},{n % 2}" for n, d in enumerate(days))])
+    )
+    contract = contract_of(path, "y")
+    save_contract(contract, tmp_path / "contract.yaml")
+    contract = load_contract(tmp_path / "contract.yaml")
+    assert column(contract, "day").type == kind
+    frame, problems = check_file(path, contract)[:2]
+    assert problems == []
+    assert frame["day"].dt.ordinal_day().to_list() == [d.timetuple().tm_yday for d in days]
+    assert frame["day"].dt.year().min() == 2021
+    to_raw(sample(contract, 50, 1), contract).write_csv(path)
+    assert check_file(path, contract)[1] == []
+
+
+def test_types_that_only_parquet_knows(tmp_path: Path) -> None:
+    n, days = 60, [dt.datetime(2023, 1, 1, tzinfo=dt.UTC) + dt.timedelta(hours=h) for h in range(60)]
+    frame = pl.DataFrame(
+        {
+            "list": [[1]] * n,
+            "struct": [{"a": 1}] * n,
+            "bytes": [b"\xff"] * n,
+            "kind": pl.Series(["a", "?", "b"] * 20, dtype=pl.Categorical),
+            "took": [dt.timedelta(minutes=m % 7) for m in range(n)],
+            "zoned": pl.Series(days).dt.convert_time_zone("Europe/Berlin"),
+            "huge": pl.Series([2**63 + m for m in range(n)], dtype=pl.UInt64),
+            "small": pl.Series([m * 7 % 41 for m in range(n)], dtype=pl.UInt8),
+            "y": [m % 2 for m in range(n)],
+        }
+    )
+    path = tmp_path / "t.csv"  # the name is wrong, the content counts
+    frame.write_parquet(path)
+    contract = contract_of(path, "y")
+    assert [c.role for c in contract.columns[:3]] == ["ignored"] * 3
+    assert "List" in column(contract, "list").note
+    clean_frame, problems = check_file(path, contract)[:2]
+    assert problems == []
+    assert clean_frame["kind"].null_count() == 20
+    assert clean_frame["took"][1] == 60
+    assert column(contract, "huge").type == "string"
+    frame.with_columns(small=pl.lit([[1]])).write_parquet(path)
+    assert "small" in [p.column for p in check_file(path, contract)[1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04 and so on", "Excel"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"<!DOCTYPE html><p>Sign in, please</p>", "web page"),
+        (b'[{"x": 1, "y": 0}]', "JSON"),
+        ("\n".join([*lines(), "1,b,0,9"]).encode(), "a row has 4 cells instead of 3"),
+        ("\n".join(["x,k,y,z,w", *lines()[1:]]).encode(), "5 column names, but most rows have 3"),
+        (b"x,k,y", "no rows"),
+        (b'x,y\n"1,2\n3,4\n', "instead of|no rows|cannot be read"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_a_sentence(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        infer(path, "y", "test")
+    with pytest.raises(DataError, match="folder"):
+        infer(tmp_path, "y", "test")
+
+
+def test_odd_targets(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    words = pl.DataFrame({"x": [n * 7 % 41 for n in range(90)], "y": [("Yes", "No")[n % 2] for n in range(90)]})
+    words.write_csv(path)
+    assert contract_of(path, "2", positive=" no").classes == [True, False]
+    for target, options, says in (
+        ("y", {"positive": "maybe"}, "'maybe' is not a value"),
+        ("y", {"task": "multiclass"}, "three or more"),
+        ("x", {"positive": "1"}, "binary task"),
+        ("²", {}, "no column"),
+    ):
+        with pytest.raises((DataError, UsageError), match=says):
+            contract_of(path, target, **options)
+    counts = [0, 1, 2, 3, 4] * 17 + [5] * 3 + [6] * 2
+    words.with_columns(y=pl.Series(counts)).write_csv(path)
+    assert contract_of(path, "y").task == "regression"  # five and six are too rare for classes
+    words.with_columns(y=pl.Series(["a", "b", "c"] * 29 + ["d", "a", "b"])).write_csv(path)
+    assert any("rarest class has 1 row" in note for note in infer(path, "y", "test").notes)
+    words.with_columns(y=pl.Series([n * 1e200 for n in range(90)])).write_csv(path)
+    with pytest.raises(DataError, match="beyond"):
+        contract_of(path, "y")
+
+
+def test_a_key_that_repeats_is_no_feature_and_one_odd_cell_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = made_up(600, 1).drop("id").with_columns(
+        customer_id=pl.Series(rng.integers(0, 200, 600)), down=pl.Series(range(600, 0, -1)),
+        price=pl.Series(["n/k", *(str(p) for p in rng.random(599))]),
+    )  # fmt: skip
+    frame.write_csv(tmp_path / "t.csv")
+    found = infer(tmp_path / "t.csv", "bought", "test")
+    assert [column(found.contract, name).role for name in ("customer_id", "down")] == ["identifier"] * 2
+    assert any("1 of 600" in note and "n/k" in note for note in found.notes)
+
+
+def test_few_kinds_of_rows_are_parted_evenly_and_survive_an_append(project: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"a": rng.choice(["u", "v"], 900), "b": rng.choice(["p", "q"], 900)}).with_columns(
+        y=pl.Series(rng.choice(["n", "j"], 900))
+    )
+    frame.write_csv(tmp_path / "t.csv")
+    frame.write_parquet(tmp_path / "d")
+    contract = contract_of(tmp_path / "t.csv", "y")
+    told = split(tmp_path / "d", contract, Split(), tmp_path / "p")
+    assert 140 < told["holdout"] < 220
+    store = Store(project)
+    first = store.add(tmp_path / "t.csv", contract)[0]
+    assert store.add(tmp_path / "t.csv", contract, append=True) == (first, False)
+    pl.concat([frame, frame.head(50)]).write_csv(tmp_path / "more.csv")
+    assert store.add(tmp_path / "more.csv", contract, append=True)[0].rows == 950
+
+
+def test_a_contract_edited_wrongly_says_where(project: Path, command: Command) -> None:
+    path = table(project, 100, 3, project / "rows.csv")
+    file = project / "conf" / "contract.yaml"
+    good = load_contract(file)
+    feature = next(c for c in good.of("feature") if c.type in ("integer", "number"))
+    for rule, says in (
+        ("nothing > 1", "unknown column nothing"),
+        (f"{feature.name} +", "cannot be used"),
+        (f"{feature.name} + 1", "is no condition"),
+    ):
+        good.rules = [Rule("mine", rule)]
+        save_contract(good, file)
+        code, said = command(project, "contract", "check", path)
+        assert (code, says in said) == (2, True), said
+    good.rules, feature.format = [], "%Y-%M-%d"
+    save_contract(good, file)
+    code, said = command(project, "contract", "check", path)
+    assert (code, f"format of {feature.name}" in said) == (2, True), said
+    file.write_text("")
+    assert command(project, "contract", "check", path)[0] == 2
+
+
+@pytest.mark.parametrize("output", ["o.txt", "o", ".", "folder.csv"])
+def test_an_output_that_is_no_table_is_a_wrong_command(project: Path, command: Command, output: str) -> None:
+    (project / "folder.csv").mkdir()
+    code, said = command(project, "data", "sample", "--rows", "5", "--output", output)
+    assert (code, "ends in .csv or .parquet" in said) == (2, True)

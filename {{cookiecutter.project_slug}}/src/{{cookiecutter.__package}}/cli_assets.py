@@ -18,7 +18,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Data: make some, fetch some, 
 
 @contract_app.command("infer")
 def contract_infer(
-    file: Annotated[Path, typer.Argument(help="CSV (any separator, with or without header) or Parquet.")],
+    file: Annotated[str, typer.Argument(help="CSV (any separator, with or without header) or Parquet.")],
     target: Annotated[str, typer.Option(help="The column to predict: its name, or its number from 1.")],
     task: Annotated[str | None, typer.Option(help="binary, multiclass or regression; found out by default.")] = None,
     positive: Annotated[
@@ -44,7 +44,7 @@ def contract_infer(
         raise UsageError(f"{path} exists; give --force to replace it.")
     if task not in (None, "binary", "multiclass", "regression"):
         raise UsageError(f"The task {task} is unknown; give binary, multiclass or regression.")
-    with local(str(file)) as local_file:
+    with local(file) as local_file:
         found = infer(local_file, target, load_settings(root() / "conf").name, header, task, positive)  # type: ignore[arg-type]
     save_contract(found.contract, path)
     roles = {
@@ -96,17 +96,18 @@ def contract_check(file: str, json: AsJson = False) -> None:
 def data_sample(
     rows: Annotated[int, typer.Option(min=1, help="How many.")] = 20_000,
     output: Annotated[Path | None, typer.Option(help="CSV or .parquet; by default data/inbox/sample.csv.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
     json: AsJson = False,
 ) -> None:
     """Make synthetic rows from the contract's statistics: no download, no personal data."""
-    from .score import Writer
+    from .score import Writer, as_parquet
     from .synth import sample, to_raw
     from .table import replacing
 
     contract = project().contract
     output = output or root() / "data" / "inbox" / "sample.csv"
-    with replacing(output) as part, Writer(part, output.suffix in (".parquet", ".pq")) as writer:
+    parquet = as_parquet(output)
+    with replacing(output) as part, Writer(part, parquet) as writer:
         writer.write(to_raw(sample(contract, rows, seed), contract))
     show.as_json({"file": str(output), "rows": rows, "seed": seed}) if json else show.line(
         f"{output}: {rows:,} synthetic rows."

@@ -15,8 +15,9 @@ TYPES = {
     "date": pl.Date(),
     "timestamp": pl.Datetime("us"),
 }
-_UNITS = r"$€£%\s\x{a0}\x{202f}"
-_MARKED = rf"[,'’{_UNITS}]|\d\.\d+[.,]|^[-+]?\d{{1,3}}\.\d{{3}}$"
+_BLANK = r"\s\x{a0}\x{202f}"
+_APOSTROPHES = r"'\x{2019}"
+_MARKED = "[,$€£%" + _APOSTROPHES + _BLANK + r"]|^[-+]?\d{1,3}(\.\d{3})+$"
 _EARLIEST = 1000  # a date before this year was read with the wrong format: 24 is not 2024
 
 
@@ -43,15 +44,16 @@ def numbers(frame: pl.DataFrame, names: list[str], decimal: str) -> pl.DataFrame
     if not names:
         return frame
     marked = frame.select(pl.col(names).str.contains(_MARKED).any()).row(0)
-    thousands = rf"[{'.' if decimal == ',' else ','}'’\s\x{{a0}}\x{{202f}}]"
-    pattern = (
-        rf"^[-+]?[$€£]?\s?(\d+|\d{{1,3}}({thousands}\d{{3}})+)(\{decimal}\d*)?[\s\x{{a0}}\x{{202f}}]?[$€£%]?$"
-    )
+    mark = "[" + _APOSTROPHES + _BLANK + ("." if decimal == "," else ",") + "]"
+    whole = r"(\d+|\d{1,3}(" + mark + r"\d{3})+)"
+    fraction = r"(,\d*)?" if decimal == "," else r"(\.\d*)?"
+    pattern = r"^[-+]?[$€£]?\s?" + whole + fraction + "[" + _BLANK + "]?[$€£%]?$"
+    signs = "[$€£%" + mark[1:]
     made = []
     for name, any_marked in zip(names, marked, strict=True):
         if any_marked:
             text = pl.col(name).str.strip_chars()
-            bare = text.str.replace_all(rf"{thousands}|[{_UNITS}]", "").str.replace(",", ".", literal=True)
+            bare = text.str.replace_all(signs, "").str.replace(",", ".", literal=True)
             rest = text.str.replace(",", ".", literal=True) if decimal == "," else text
             made.append(pl.when(text.str.contains(pattern)).then(bare).otherwise(rest).alias(name))
     return frame.with_columns(made)

@@ -13,6 +13,7 @@ from .contract import Contract
 from .errors import DataError
 
 MAX_CATEGORIES = 1_000
+LARGEST = 1e37
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
@@ -50,7 +51,9 @@ class Encoder(Struct, frozen=True):
         """
         schema = rows.schema
         columns = rows.select(_code(feature, schema[feature.name]) for feature in self.features)
-        return columns.to_numpy(order="c")
+        matrix: Matrix = columns.to_numpy(order="c")
+        # Beyond the range of float32 is infinity, which no linear model takes.
+        return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
 
     def unseen(self, rows: pl.DataFrame) -> dict[str, int]:
         """Count, by column, the values that are no known category."""

@@ -40,7 +40,9 @@ def evaluate(
         What stands in `evaluation.json`: metrics of each model; guards and importance of `model`, and of its linear
         rival where the gate may propose it.
     """
-    frame = pl.read_parquet(data).filter(pl.read_parquet(parts)["part"] == HOLDOUT)
+    there = set(pl.read_parquet_schema(data))
+    columns = [c.name for c in contract.of("identifier", "feature", "target") if c.name in there]
+    frame = pl.read_parquet(data, columns=columns).filter(pl.read_parquet(parts)["part"] == HOLDOUT)
     y = encode_target(frame, contract)
     linear = linear_name(contract.task)
     loaded = {name: load_model(models / name) for name in ("model", linear, "constant")}

@@ -69,7 +69,9 @@ def infer(
         notes.append("numbers have a decimal comma")
     columns = [_column(frame[c], decimal, notes, is_target=c == target) for c in frame.columns]
     typed, problems = clean(frame, columns, decimal)
-    notes += [f"{problem}: such rows break the contract" for problem in problems if not unusable(frame.schema[problem.column])]
+    notes += [
+        f"{problem}: such rows break the contract" for problem in problems if not unusable(frame.schema[problem.column])
+    ]
     known = typed.filter(pl.col(target).is_not_null())
     if known.is_empty():
         raise DataError(f"The target {target} has no value in {path}.")
@@ -84,7 +86,9 @@ def infer(
     if not any(c.role == "feature" for c in columns):
         raise DataError(f"{path} has no column to learn from: each is constant, an identifier, free text or a leak.")
     look_for_order(columns, typed, notes)
-    contract = Contract(name=name, columns=columns, task=found, classes=classes, header=not dialect or dialect.header, decimal=decimal)
+    contract = Contract(
+        name=name, columns=columns, task=found, classes=classes, header=not dialect or dialect.header, decimal=decimal
+    )
     learn(contract, known)
     return Inference(contract, notes)
 
@@ -125,7 +129,7 @@ def _decimal_comma(frame: pl.DataFrame, separator: str) -> bool:
     def count(pattern: str) -> list[int]:
         return [int(n) for n in some.select(pl.all().str.contains(pattern).sum()).row(0)] if some.width else []
 
-    commas = count(r"^[-+]?[$€£]?\s?(\d+|\d{1,3}(\.\d{3})+),\d+\s?[$€£%]?$")
+    commas = count(r"^[-+]?[$€£]?\s?(\d+|\d{1,3}([.'\s\x{a0}\x{202f}]\d{3})+),\d+\s?[$€£%]?$")
     thousands = count(r"^[-+]?\d{1,3}(,\d{3})+$") if separator == "," else [0] * len(commas)
     points, grouped = count(r"^[-+]?\d+\.\d+$"), count(r"^[-+]?[1-9]\d{0,2}\.\d{3}$")
     return any(map(gt, commas, thousands)) and not any(map(gt, points, grouped))
@@ -144,11 +148,11 @@ def _column(series: pl.Series, decimal: str, notes: list[str], is_target: bool) 
     column = Column(name=name, type=kind, format=written)
     if unusable(series.dtype):
         column.note = f"each cell is a {series.dtype.base_type()}: make plain columns of it"
-    values, lost = clean(series.to_frame(), [column], decimal)
+    typed, lost = clean(series.to_frame(), [column], decimal)
     if lost and kind == "integer":  # more digits than any number holds: a code
-        column.type = "string"
-        values, _ = clean(series.to_frame(), [column], decimal)
-    values = values[name]
+        column.type = kind = "string"
+        typed, _ = clean(series.to_frame(), [column], decimal)
+    values = typed[name]
     if kind in ("integer", "number") and not is_target:
         column.sentinels = _sentinels(values, name, notes)
         if column.sentinels:
@@ -186,6 +190,11 @@ def _text_type(text: pl.Series, decimal: str, notes: list[str], name: str) -> tu
         return (
             "integer" if bool((number == number.round()).all()) and not text.str.contains(r"[eE]").any() else "number"
         ), ""
+    if 0 < (bad := number.null_count()) < len(text) / 20:
+        odd = text.filter(number.is_null())[0]
+        notes.append(
+            f"{name}: text, because {bad} of {len(text):,} values {'is' if bad == 1 else 'are'} no number ({odd!r})"
+        )
     low = text.str.to_lowercase().unique()
     if low.is_in(TRUE + FALSE).all() and low.len() <= 2:
         return "boolean", ""

@@ -84,9 +84,12 @@ def ingest(source: Path, contract: Contract, out: Path, base: Path | None = None
 
 
 def _append(old: pl.DataFrame, new: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    both = pl.concat([old, new], how="diagonal")
-    ids = [c.name for c in contract.of("identifier") if c.unique and c.name in both.columns]
-    return both.unique(subset=ids[:1] or None, keep="last", maintain_order=True)
+    ids = [c.name for c in contract.of("identifier") if c.unique and c.name in old.columns and c.name in new.columns]
+    if ids:
+        return pl.concat([old, new], how="diagonal").unique(subset=ids[:1], keep="last", maintain_order=True)
+    # Rows may be alike: the second copy of a row is known only if the old rows have two of it.
+    each = [f.with_columns(pl.int_range(pl.len()).over(f.columns).alias("\0copy")) for f in (old, new)]
+    return pl.concat(each, how="diagonal").unique(keep="last", maintain_order=True).drop("\0copy")
 
 
 def content_hash(frame: pl.DataFrame) -> str:
@@ -146,7 +149,9 @@ def query(sql: str) -> Iterator[Path]:
             engine = sqlalchemy.create_engine(url)
             with engine.connect() as connection:
                 pl.read_database(sql, connection, infer_schema_length=None).write_parquet(path)
-        except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
+        except AttributeError:
+            raise DataError("The query gives no rows; write a SELECT.") from None
+        except (sqlalchemy.exc.SQLAlchemyError, pl.exceptions.PolarsError, ImportError) as error:
             text = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise DataError(f"The query failed: {text}.") from None
         finally:

@@ -51,7 +51,8 @@ def assign(column: Column, frame: pl.DataFrame, goal: Column, task: Task, notes:
         return leave("identifier", "a different value in every row" + (", in order" if ascending else ""))
     if KEY_NAME.search(column.name) and column.type in ("integer", "string") and kinds > max(20, len(values) / 20):
         return leave(
-            "identifier", f"by its name, though {kinds:,} values repeat: consider `by: 'group: {column.name}'` under `split`"
+            "identifier",
+            f"by its name, though {kinds:,} values repeat: consider `by: 'group: {column.name}'` under `split`",
         )
     if column.type == "string":
         if kinds > MAX_CATEGORIES or (kinds > 0.5 * len(values) and kinds > 20):
@@ -140,6 +141,8 @@ def recognise(
             task = "multiclass" if few and rarest >= RARE else "regression"
         notes.append(f"task: {task} ({goal.name} has {len(kinds)} different values); give --task to change it")
     if task == "regression":
+        if positive is not None:
+            raise UsageError(f"--positive goes with a binary task; this is a regression of {goal.name}.")
         if goal.type not in ("integer", "number"):
             raise DataError(f"The target {goal.name} is a {goal.type}; regression needs numbers.")
         if max(abs(kinds[0]), abs(kinds[-1])) > LARGEST:
@@ -149,6 +152,10 @@ def recognise(
         raise DataError(f"The target {goal.name} is a date; give a column with classes or numbers.")
     if len(kinds) > MAX_CLASSES:
         raise DataError(f"The target {goal.name} has {len(kinds)} classes; at most {MAX_CLASSES} can be handled.")
+    if task == "multiclass" and len(kinds) < 3:
+        raise DataError(f"The target {goal.name} has {len(kinds)} values; a multiclass task needs three or more.")
+    if positive is not None and task != "binary":
+        raise UsageError(f"--positive goes with a binary task; {goal.name} has {len(kinds)} classes.")
     if task == "binary":
         if len(kinds) != 2:
             raise DataError(f"The target {goal.name} has {len(kinds)} values; a binary task needs two.")

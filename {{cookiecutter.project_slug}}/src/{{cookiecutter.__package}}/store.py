@@ -14,6 +14,7 @@ from .clean import Problem
 from .contract import Contract
 from .errors import DataError, Fault, UsageError
 from .ingest import DATA, MANIFEST, Manifest, Rejected, ingest
+from .table import look
 
 
 class Store:
@@ -41,7 +42,9 @@ class Store:
         path = self._versions / version / DATA
         if not path.is_file():
             known = ", ".join(m.version for m in self.versions()) or "none yet"
-            raise UsageError(f"There is no data version {version}; known: {known}. Take in a file first: ingest FILE")
+            raise UsageError(
+                f"There is no data version (and no file) {version}; known: {known}. Take in a file first: ingest FILE"
+            )
         return path
 
     def latest(self) -> Manifest:
@@ -66,8 +69,7 @@ class Store:
         """
         before = self.versions()
         base = self.path(before[-1].version) if append and before else None
-        if not source.is_file():
-            raise DataError(f"{source} does not exist.")
+        look(source, may_be_empty=True)
         self._versions.mkdir(parents=True, exist_ok=True)
         with _scratch(self._versions) as scratch:
             try:

@@ -35,8 +35,8 @@ def sniff(path: Path, header: bool | None = None, known: Sequence[str] = ()) -> 
         return written.sniff(path, header, known)
 
 
-def look(path: Path) -> None:
-    """Make sure that there is a file with something in it.
+def look(path: Path, may_be_empty: bool = False) -> None:
+    """Make sure that there is a file that may be read, with something in it.
 
     Raises:
         DataError: there is not.
@@ -45,8 +45,9 @@ def look(path: Path) -> None:
     with _reading(path):
         if path.is_dir():
             raise DataError(f"{path} is a folder; give a file.")
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty.")
+        with path.open("rb") as file:
+            if not file.read(1) and not may_be_empty:
+                raise DataError(f"{path} is empty.")
 
 
 def columns_of(path: Path) -> tuple[str, ...]:
@@ -140,10 +141,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         Fault: the disk is full or the place is not writable.
     """
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
+    except OSError as error:
+        raise Fault(f"{path} cannot be written: {error.strerror or error}.") from None
+    try:
         part = temporary / path.name
         yield part
         part.replace(path)
@@ -155,5 +158,4 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise Fault(f"{path} cannot be written: {said}. Nothing was changed there.") from None
     finally:
-        if temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)

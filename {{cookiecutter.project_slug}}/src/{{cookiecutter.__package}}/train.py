@@ -66,7 +66,9 @@ def train(
     Raises:
         DataError: a class has no row to learn from.
     """
-    frame = pl.read_parquet(data)
+    from lightgbm.basic import LightGBMError
+
+    frame = pl.read_parquet(data, columns=[c.name for c in contract.of("feature", "target")])
     part = pl.read_parquet(parts)["part"].to_numpy()
     y = encode_target(frame, contract)
     mine = Model(
@@ -77,7 +79,10 @@ def train(
     y_train, y_stop = (y[r] for r in rows)
     for n, name in enumerate(contract.classes):
         if not (y_train == n).any():
-            raise DataError(f"No training row has {contract.target.name} = {name}; every class needs some.")
+            raise DataError(
+                f"No training row has {contract.target.name} = {name}; every class needs some. Join rare classes or "
+                "leave their rows out; where the classes are numbers, you may also infer again with --task regression."
+            )
     told: dict[str, Any] = {"rows": len(x_train), "features": x_train.shape[1]}
     for folder, name, parameters in (
         ("model", settings.model.estimator, settings.model.parameters),
@@ -85,10 +90,17 @@ def train(
         ("constant", "constant", {}),
     ):
         estimator = recipe.build(name, parameters, contract.task, mine.encoder, settings.model.seed)
-        few, more = slice(None), slice(None)
+        few: Any = slice(None)
+        more = slice(None)
         if folder == linear_name(contract.task) and len(y_train) > LINEAR_ROWS:
             few, more = _some(y_train, len(contract.classes)), slice(0)
-        fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[more], y_stop[more], contract.task)
+        try:
+            fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[more], y_stop[more], contract.task)
+        except (ValueError, TypeError, LightGBMError) as error:
+            said = str(error).strip().splitlines()[0].rstrip(".")
+            raise UsageError(
+                f"The estimator {name} in conf/project.yaml cannot learn from this table with its parameters: {said}."
+            ) from None
         if rounds := getattr(fitted, "n_estimators_", None):
             told["rounds"] = int(rounds)
         save_model(

@@ -197,8 +197,7 @@ def test_what_cannot_be_scored_gives_no_output(living: Path, command: Command) -
         assert code == 1, name
         assert "bad.csv" in said
         assert not (living / "out.csv").exists()
-    code, _ = command(living, "score", living / "rows.csv", living / "rows.csv")
-    assert code == 1
+    assert command(living, "score", living / "rows.csv", living / "rows.csv")[0] == 2
     rows.drop(contract.target.name).write_parquet(living / "good.parquet")
     assert command(living, "score", living / "good.parquet", living / "out.parquet")[0] == 0
     assert pl.read_parquet(living / "out.parquet").height == rows.height
@@ -226,7 +225,29 @@ def test_no_permission_and_no_space_are_sentences(
     assert code == 3
     assert "No space left" in said
     assert not (living / "out.csv").exists()
-    assert command(living, "score", living / "rows.csv", living / "rows.csv" / "below" / "a" / "file")[0] == 3
+    assert command(living, "score", living / "rows.csv", living / "rows.csv" / "below" / "file.csv")[0] == 3
+
+
+@pytest.mark.life
+@pytest.mark.skipif(os.name == "nt", reason="limits on file sizes are POSIX")
+def test_a_full_disk_loses_nothing(living: Path, command: Command) -> None:
+    """The system itself refuses to write more than a few kilobytes into a file."""
+    import resource
+
+    table(living, 20_000, 5, living / "big.csv")
+    before = [m.version for m in Project(living).store.versions()]
+    for words in (("run", "--data", "big.csv"), ("ingest", "big.csv"), ("score", "rows.csv", "out.csv")):
+        done = subprocess.run(
+            [sys.executable, "-m", Path(evaluate.__file__).parent.name, *words],
+            cwd=living, env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True, text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        )  # fmt: skip
+        assert done.returncode == 3, words
+        assert "cannot be" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (living / "out.csv").exists()
+        assert [m.version for m in Project(living).store.versions()] == before
+    assert command(living, "run", "--data", living / "big.csv")[0] == 0
 
 
 @pytest.mark.life

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import made_up
+from polars.testing import assert_frame_equal
 from sklearn import metrics as sk
 
 from porto_seguro import model as recipe
@@ -311,7 +312,8 @@ def test_scoring_in_batches_of_any_size_gives_the_same(
 
     monkeypatch.setattr(scoring, "stream", lambda *a: clean.stream(*a, rows=777))
     scoring.score(model, lived / "rows.csv", tmp_path / "small.parquet")
-    assert pl.read_parquet(tmp_path / "small.parquet").equals(found)
+    # Linear models multiply matrices, whose last bits depend on their shape.
+    assert_frame_equal(pl.read_parquet(tmp_path / "small.parquet"), found, rel_tol=1e-5, abs_tol=1e-7)
 
 
 def test_settings_with_a_slip_are_refused_by_name(project: Path) -> None:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import polars as pl
 
 from .clean import SHOWN, Problem, read
-from .contract import Column, Contract
+from .contract import Column, Contract, Rule
 from .encode import same_type
+from .errors import UsageError
 
 
 class _Test(NamedTuple):
@@ -58,14 +59,10 @@ def check_frame(frame: pl.DataFrame, contract: Contract) -> list[Problem]:
 
     Ignored columns are not checked; a rule is checked where the frame has all of its columns.
     """
-    tests = [
-        t
-        for c in contract.columns
-        if c.role != "ignored" and c.name in frame.columns
-        for t in _tests(c, frame.schema[c.name])
-    ]
+    schema = frame.schema
+    tests = [t for c in contract.columns if c.role != "ignored" and c.name in schema for t in _tests(c, schema[c.name])]
     for rule in contract.rules:
-        good = pl.sql_expr(rule.sql)
+        good = _condition(rule, frame, contract)
         if set(good.meta.root_names()) <= set(frame.columns):
             tests.append(_Test("row", f"breaks the rule {rule.name}", ~good))
     if not tests:
@@ -74,6 +71,21 @@ def check_frame(frame: pl.DataFrame, contract: Contract) -> list[Problem]:
     return [
         _problem(frame, t, n) for t, n in zip(tests, counts, strict=True) if n > _allowed(t.tolerance, frame.height)
     ]
+
+
+def _condition(rule: Rule, frame: pl.DataFrame, contract: Contract) -> pl.Expr:
+    """Read the SQL of a rule, and try it on one row."""
+    try:
+        good = pl.sql_expr(rule.sql)
+        names = set(good.meta.root_names())
+        if unknown := names - set(contract.names):
+            raise UsageError(f"The rule {rule.name} in the contract names the unknown column {sorted(unknown)[0]}.")
+        if names <= set(frame.columns) and frame.head(1).select(good.alias("good"))["good"].dtype != pl.Boolean:
+            raise UsageError(f"The rule {rule.name} in the contract is no condition: {rule.sql}")
+    except pl.exceptions.PolarsError as error:
+        said = str(error).splitlines()[0]
+        raise UsageError(f"The rule {rule.name} in the contract cannot be used: {said}.") from None
+    return good
 
 
 def _allowed(percent: float, rows: int) -> float:

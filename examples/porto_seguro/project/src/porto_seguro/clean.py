@@ -8,19 +8,11 @@ import polars as pl
 import pyarrow as pa
 
 from .contract import Column, Contract
+from .convert import cell, convert, numbers, plain
+from .dialect import Dialect
 from .errors import DataError
-from .table import MISSING, ROWS, ConversionError, Dialect, batches, columns_of, is_parquet, sniff
+from .table import ROWS, ConversionError, batches, columns_of, is_parquet, look, sniff
 
-TRUE = ("true", "t", "yes", "y", "1", "1.0")
-FALSE = ("false", "f", "no", "n", "0", "0.0")
-TYPES = {
-    "string": pl.String(),
-    "integer": pl.Int64(),
-    "number": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "date": pl.Date(),
-    "timestamp": pl.Datetime("us"),
-}
 _ARROW = {"integer": pa.int64(), "number": pa.float64()}
 SHOWN = 5
 
@@ -75,10 +67,7 @@ def layout(path: Path, contract: Contract, need: Sequence[str]) -> tuple[Dialect
     Raises:
         DataError: a needed column is missing.
     """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist.")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty.")
+    look(path)
     if is_parquet(path):
         dialect, names = None, columns_of(path)
     else:
@@ -146,15 +135,17 @@ def clean(
         decimal: the decimal mark of numbers in text.
         start: the number of rows before this frame, for the row numbers in problems.
     """
-    values = [_convert(column, frame.schema[column.name], decimal).alias(column.name) for column in columns]
-    out = frame.select(values)
-    raw = [_raw(frame.schema[c.name], c.name).alias(c.name) for c in columns]
-    lost = frame.select(raw).null_count().row(0), out.null_count().row(0)
+    given, frame = frame, plain(frame)
+    before_types, types = given.schema, frame.schema  # made anew each time they are asked for
+    texts = [c.name for c in columns if c.type in ("integer", "number") and types[c.name] == pl.String]
+    out = numbers(frame, texts, decimal).select(convert(c, types[c.name]).alias(c.name) for c in columns)
+    raw = [cell(before_types[c.name], c.name).alias(c.name) for c in columns]
+    lost = given.select(raw).null_count().row(0), out.null_count().row(0)
     problems = []
     for column, before, after in zip(columns, *lost, strict=True):
-        if after > before:
+        if after > before and column.role != "ignored":
             bad = pl.DataFrame(
-                {"raw": frame.select(raw[columns.index(column)]).to_series(), "new": out[column.name]}
+                {"raw": given.select(raw[columns.index(column)]).to_series(), "new": out[column.name]}
             ).with_row_index("row", start + 1)
             bad = bad.filter(pl.col("raw").is_not_null() & pl.col("new").is_null())
             shown = [(int(r), repr(v)) for r, v in bad.head(SHOWN).select("row", "raw").iter_rows()]
@@ -171,61 +162,6 @@ def clean(
         (pl.col(c.name), [int(v) if c.type == "integer" else v for v in c.sentinels]) for c in columns if c.sentinels
     ]
     return out.with_columns(pl.when(~value.is_in(sentinels)).then(value) for value, sentinels in marked), problems
-
-
-def _raw(dtype: pl.DataType, name: str) -> pl.Expr:
-    """The cell before conversion, missing where its text means missing."""
-    if dtype == pl.String:
-        text = pl.col(name).str.strip_chars()
-        return pl.when(~text.is_in(MISSING)).then(text)
-    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
-
-
-def _convert(column: Column, dtype: pl.DataType, decimal: str) -> pl.Expr:
-    """The expression that brings a cell into the column's type, or makes it missing."""
-    value = _raw(dtype, column.name)
-    text = dtype == pl.String
-    if column.type == "string":
-        if dtype.is_float():  # 3.0 is the label 3: a reader turned an integer column with gaps into floats
-            value = (
-                pl.when(value == value.round())
-                .then(value.cast(pl.Int64, strict=False).cast(pl.String))
-                .otherwise(value.cast(pl.String))
-            )
-        value = value if text else value.cast(pl.String)
-        return value if column.role == "identifier" else label(value)
-    if column.type == "boolean":
-        if not text and not dtype.is_numeric():
-            return value.cast(pl.Boolean, strict=False)
-        low = value.cast(pl.String).str.to_lowercase()
-        return pl.when(low.is_in(TRUE)).then(True).when(low.is_in(FALSE)).then(False)
-    if column.type in ("date", "timestamp"):
-        target = TYPES[column.type]
-        if not text:
-            return value.cast(target, strict=False)
-        return value.str.strptime(target, column.format or None, strict=False)  # type: ignore[arg-type]
-    if text:
-        value = value.str.replace(",", ".", literal=True) if decimal == "," else value
-        number = value.cast(pl.Float64, strict=False)
-    else:
-        number = value.cast(pl.Float64, strict=False) if not dtype.is_integer() else value
-    if column.type == "number":
-        number = number.cast(pl.Float64, strict=False)
-        return pl.when(number.is_finite()).then(number)
-    if not text and dtype.is_integer():
-        return value.cast(pl.Int64, strict=False)
-    exact = value.cast(pl.Int64, strict=False) if text else number.cast(pl.Int64, strict=False)
-    return (
-        pl.coalesce(exact, pl.when(number == number.round()).then(number.cast(pl.Int64, strict=False)))
-        if text
-        else pl.when(number == number.round()).then(exact)
-    )
-
-
-def label(value: pl.Expr) -> pl.Expr:
-    """A label without stray blanks and trailing dots: ` >50K.` is `>50K`."""
-    bare = value.str.strip_chars().str.strip_chars_end(".")
-    return pl.when(bare.str.len_chars() > 0).then(bare)
 
 
 def _merge(problems: list[Problem]) -> list[Problem]:

@@ -84,7 +84,7 @@ class Gate(Struct, forbid_unknown_fields=True, frozen=True):
 class Settings(Struct, forbid_unknown_fields=True, frozen=True):
     """All of `conf/project.yaml`."""
 
-    name: str
+    name: Annotated[str, Meta(pattern=r"\S")]
     goal: Goal = Goal()
     split: Split = Split()
     model: Model = Model()

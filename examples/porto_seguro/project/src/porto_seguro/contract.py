@@ -1,6 +1,7 @@
 """The data contract: what a table must look like, and which column plays which role; it stands in `conf/contract.yaml`."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +123,8 @@ def load_contract(path: Path) -> Contract:
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
+    if not isinstance(document, dict) or not document.get("schema"):
+        raise UsageError(f"{path} holds no contract. Make a new one: contract infer FILE --target COLUMN --force")
     try:
         contract = msgspec.convert(from_odcs(document), Contract)
     except (msgspec.ValidationError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -141,6 +144,24 @@ def _check(contract: Contract, path: Path) -> None:
     least = {"binary": 2, "multiclass": 3, "regression": 0}[contract.task]
     if len(contract.classes) < least or (contract.task == "binary" and len(contract.classes) > 2):
         raise UsageError(f"{path}: the task {contract.task} does not go with {len(contract.classes)} classes.")
+    for column in contract.columns:
+        _check_column(column, contract.classes if column.role == "target" else column.categories, path)
+
+
+def _check_column(column: Column, values: list[Value], path: Path) -> None:
+    wanted = {"boolean": (bool,), "integer": (int,), "number": (int, float)}.get(column.type, (str, int, float, bool))
+    if wrong := [v for v in values if not isinstance(v, wanted) or (isinstance(v, bool) and bool not in wanted)]:
+        raise UsageError(f"{path}: {wrong[0]!r} is no value of {column.name}, which is a {column.type}.")
+    codes = {*re.findall(r"%\.?[A-Za-z]", column.format)}
+    rest = re.sub(r"%\.?[A-Za-z]|[TZ]", "", column.format)
+    day = codes & {"%Y", "%y"} and codes & {"%m", "%b"} and "%d" in codes
+    time = column.type == "timestamp" and codes & {"%H", "%I"} and "%M" in codes
+    clock = codes & {"%H", "%I", "%M", "%S", "%p", "%z", "%.f"}
+    if column.format and (not day or re.search(r"[A-Za-z%]", rest) or (clock and not time)):
+        raise UsageError(
+            f"{path}: the format of {column.name} is not understood; write yyyy or yy, MM or MMM, dd, and for a "
+            "timestamp HH (or hh and a), mm, ss, .SSS and XXX."
+        )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .clean import TYPES
 from .contract import Column, Contract
+from .convert import TYPES
 
 Array = npt.NDArray[np.float64]
 LEVELS = (0.005, 0.01, 0.025, *(n / 20 for n in range(1, 20)), 0.975, 0.99, 0.995)

@@ -13,6 +13,7 @@ from .contract import Contract
 from .errors import DataError
 
 MAX_CATEGORIES = 1_000
+LARGEST = 1e37
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
@@ -48,16 +49,20 @@ class Encoder(Struct, frozen=True):
         Returns:
             float32 of shape (n, features); missing values and categories never seen are NaN.
         """
-        columns = rows.select(_code(feature, rows.schema[feature.name]) for feature in self.features)
-        return columns.to_numpy(order="c")
+        schema = rows.schema
+        columns = rows.select(_code(feature, schema[feature.name]) for feature in self.features)
+        matrix: Matrix = columns.to_numpy(order="c")
+        # Beyond the range of float32 is infinity, which no linear model takes.
+        return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
 
     def unseen(self, rows: pl.DataFrame) -> dict[str, int]:
         """Count, by column, the values that are no known category."""
-        known = [f for f in self.features if f.categories and f.name in rows.columns]
+        schema = rows.schema
+        known = [f for f in self.features if f.categories and f.name in schema]
         if not known:
             return {}
         counts = rows.select(
-            (~pl.col(f.name).is_in(same_type(f.categories, rows.schema[f.name]).to_list())).sum().alias(f.name)
+            (~pl.col(f.name).is_in(same_type(f.categories, schema[f.name]).to_list())).sum().alias(f.name)
             for f in known
         )
         return {name: count for name, count in zip(counts.columns, counts.row(0), strict=True) if count}
@@ -86,11 +91,11 @@ def fit_encoder(rows: pl.DataFrame, contract: Contract) -> Encoder:
     """
     known = {column.name: column for column in contract.columns}
     features = []
-    for name in rows.columns:
+    for name, dtype in rows.schema.items():
         if name in known and known[name].role != "feature":
             continue
         categories: list[Any] = list(known[name].categories) if name in known else []
-        if rows.schema[name] == pl.String and not categories:
+        if dtype == pl.String and not categories:
             categories = sorted(rows[name].drop_nulls().unique().to_list())
             if len(categories) > MAX_CATEGORIES:
                 raise DataError(

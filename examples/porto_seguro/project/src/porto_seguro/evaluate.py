@@ -37,9 +37,12 @@ def evaluate(
             and gets a file of its own, `champion.parquet`. Its manifest must have the digest `champion_digest`.
 
     Returns:
-        What stands in `evaluation.json`: metrics of each model, guards and importance of `model` and of its linear rival.
+        What stands in `evaluation.json`: metrics of each model; guards and importance of `model`, and of its linear
+        rival where the gate may propose it.
     """
-    frame = pl.read_parquet(data).filter(pl.read_parquet(parts)["part"] == HOLDOUT)
+    there = set(pl.read_parquet_schema(data))
+    columns = [c.name for c in contract.of("identifier", "feature", "target") if c.name in there]
+    frame = pl.read_parquet(data, columns=columns).filter(pl.read_parquet(parts)["part"] == HOLDOUT)
     y = encode_target(frame, contract)
     linear = linear_name(contract.task)
     loaded = {name: load_model(models / name) for name in ("model", linear, "constant")}
@@ -54,9 +57,9 @@ def evaluate(
         write_scores(out / "champion.parquet", rows, y, {"model": old})
         told["metrics"]["champion"] = measure(contract.task, y, old)
     bar = told["metrics"]["constant"][told["metric"]]
-    for name in ("model", linear):
+    for name in ("model", linear) if settings.gate.simpler_wins else ("model",):
         told[name] = {
-            "guards": guards(loaded[name], models / name, frame, y, told["metric"], bar),
+            "guards": guards(loaded[name], models / name, frame, y, scores[name], told["metric"], bar),
             "importance": importance(loaded[name], frame.head(PROBE), y[:PROBE], told["metric"]),
         }
     with replacing(out / "evaluation.json") as part:
@@ -99,8 +102,10 @@ def calibration(task: Task, y: Vector, score: Vector) -> float:
     return total / unit
 
 
-def guards(model: Model, folder: Path, frame: pl.DataFrame, y: Vector, metric: str, bar: float) -> dict[str, float]:
-    """Measure what `config.Guards` limits; `bar` is the constant's metric."""
+def guards(
+    model: Model, folder: Path, frame: pl.DataFrame, y: Vector, score: Vector, metric: str, bar: float
+) -> dict[str, float]:
+    """Measure what `config.Guards` limits; `score` is what the model gives the frame, `bar` the constant's metric."""
     task, probe, truth = model.contract.task, frame.head(PROBE), y[:PROBE]
     ones = np.ones(len(truth))
     sign = 1 if METRICS[metric] else -1
@@ -124,7 +129,6 @@ def guards(model: Model, folder: Path, frame: pl.DataFrame, y: Vector, metric: s
         pl.when(pl.Series(cells[n]) < 0.01).then(pl.col(n) * 1000).otherwise(pl.col(n)).alias(n) for n in numbers
     ]
     blank = [pl.when(pl.Series(cells[n]) >= 0.05).then(pl.col(n)).alias(n) for n in model.needs]
-    score = model.predict(frame)
     return {
         "calibration_error": calibration(task, y, score),
         "size_mb": size_mb(folder),

@@ -1,30 +1,31 @@
 """Write a first data contract from a table: types, missing values, roles, task; and say what was noticed."""
 
 import math
+from operator import gt
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from .clean import FALSE, TRUE, clean
-from .contract import Column, Contract, Task, Type, Value
+from .clean import clean
+from .contract import Column, Contract, Task, Type
+from .convert import FALSE, TRUE, moment, numbers, unusable
+from .dialect import MISSING, Dialect
 from .errors import DataError, UsageError
-from .roles import assign, look_for_order
+from .roles import assign, look_for_order, recognise
 from .synth import learn
-from .table import MISSING, batches, columns_of, is_parquet, sniff
+from .table import batches, columns_of, is_parquet, look, sniff
 
 SENTINELS = (-1, -9, -99, -999, -9999)
-DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d")
+DATES = (
+    "%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%Y%m%d",
+    "%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y",
+)  # fmt: skip
 TIMES = (
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M",
-    "%d.%m.%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %H:%M",
+    *(f"%Y-%m-%d{t}%H:%M{s}" for t in " T" for s in (":%S", ":%S%.f", "", ":%SZ", ":%S%.fZ", ":%S%z", ":%S%.f%z")),
+    *(f"{day} {time}" for day in DATES[1:5] for time in ("%H:%M:%S", "%H:%M", "%I:%M %p", "%I:%M:%S %p")),
 )
-MAX_CLASSES = 50
 MAX_COLUMNS = 5_000
 
 
@@ -56,23 +57,28 @@ def infer(
     Raises:
         DataError: the table cannot be used: empty, one class only, no such target.
     """
-    frame, has_header = _raw(path, header)
+    frame, dialect = _raw(path, header, target)
     target = _find(target, frame.columns, path)
-    decimal = "," if not is_parquet(path) and _decimal_comma(frame) else "."
-    notes: list[str] = (
-        [] if has_header else [f"the file has no header: columns are named {frame.columns[0]} to {frame.columns[-1]}"]
-    )
+    decimal = "," if dialect and _decimal_comma(frame, dialect.separator) else "."
+    notes: list[str] = []
+    if dialect and dialect.above:
+        notes.append(f"the table begins in line {dialect.above + 1}: what stands above it is left out")
+    if dialect and not dialect.header:
+        notes.append(f"the file has no header: columns are named {frame.columns[0]} to {frame.columns[-1]}")
     if decimal == ",":
         notes.append("numbers have a decimal comma")
     columns = [_column(frame[c], decimal, notes, is_target=c == target) for c in frame.columns]
-    typed, _ = clean(frame, columns, decimal)
+    typed, problems = clean(frame, columns, decimal)
+    notes += [
+        f"{problem}: such rows break the contract" for problem in problems if not unusable(frame.schema[problem.column])
+    ]
     known = typed.filter(pl.col(target).is_not_null())
     if known.is_empty():
         raise DataError(f"The target {target} has no value in {path}.")
     if gone := typed.height - known.height:
-        notes.append(f"{gone} rows have no value in {target}: they are not used for training")
+        notes.append(f"{target}: {gone} missing; such rows are not used for training")
     goal = next(c for c in columns if c.name == target)
-    found, classes = _task(known[target], goal, task, positive, notes, path)
+    found, classes = recognise(known[target], goal, task, positive, notes, path)
     goal.role, goal.required, goal.sentinels = "target", gone == 0, []
     for column in columns:
         if column is not goal:
@@ -80,18 +86,18 @@ def infer(
     if not any(c.role == "feature" for c in columns):
         raise DataError(f"{path} has no column to learn from: each is constant, an identifier, free text or a leak.")
     look_for_order(columns, typed, notes)
-    contract = Contract(name=name, columns=columns, task=found, classes=classes, header=has_header, decimal=decimal)
+    contract = Contract(
+        name=name, columns=columns, task=found, classes=classes, header=not dialect or dialect.header, decimal=decimal
+    )
     learn(contract, known)
     return Inference(contract, notes)
 
 
-def _raw(path: Path, header: bool | None) -> tuple[pl.DataFrame, bool]:
-    """Read all cells, CSV as text."""
-    if not path.is_file():
-        raise DataError(f"{path} does not exist.")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty.")
-    dialect = None if is_parquet(path) else sniff(path, header)
+def _raw(path: Path, header: bool | None, target: str) -> tuple[pl.DataFrame, Dialect | None]:
+    """Read all cells, CSV as text; a first line that holds the target's name is a header."""
+    look(path)
+    known = [] if header is False or target.isdecimal() else [target]
+    dialect = None if is_parquet(path) else sniff(path, header, known)
     width = len(dialect.names) if dialect else len(columns_of(path))
     if width > MAX_COLUMNS:
         raise DataError(
@@ -100,13 +106,13 @@ def _raw(path: Path, header: bool | None) -> tuple[pl.DataFrame, bool]:
     frames = list(batches(path, dialect))
     if not sum(f.height for f in frames):
         raise DataError(f"{path} has a header but no rows.")
-    return pl.concat(frames), dialect is None or dialect.header
+    return pl.concat(frames), dialect
 
 
 def _find(target: str, names: list[str], path: Path) -> str:
     if target in names:
         return target
-    if target.isdigit() and 1 <= int(target) <= len(names):
+    if target.isdecimal() and 1 <= int(target) <= len(names):
         return names[int(target) - 1]
     alike = [n for n in names if n.strip().lower() == target.strip().lower()]
     if len(alike) == 1:
@@ -116,25 +122,37 @@ def _find(target: str, names: list[str], path: Path) -> str:
     )
 
 
-def _decimal_comma(frame: pl.DataFrame) -> bool:
-    pattern = r"^\s*[-+]?\d+,\d+\s*$"
-    found = frame.head(1000).select(pl.col(pl.String).str.contains(pattern).any())
-    dots = frame.head(1000).select(pl.col(pl.String).str.contains(r"^\s*[-+]?\d+\.\d+\s*$").any())
-    return bool(found.width and any(found.row(0))) and not any(dots.row(0))
+def _decimal_comma(frame: pl.DataFrame, separator: str) -> bool:
+    """Numbers with a comma, none with a point: 1.234,5 or 0,5. Between commas, 1,234 is a thousand and more."""
+    some = frame.gather_every(max(1, frame.height // 2000)).select(pl.col(pl.String).str.strip_chars())
+
+    def count(pattern: str) -> list[int]:
+        return [int(n) for n in some.select(pl.all().str.contains(pattern).sum()).row(0)] if some.width else []
+
+    commas = count(r"^[-+]?[$€£]?\s?(\d+|\d{1,3}([.'\s\x{a0}\x{202f}]\d{3})+),\d+\s?[$€£%]?$")
+    thousands = count(r"^[-+]?\d{1,3}(,\d{3})+$") if separator == "," else [0] * len(commas)
+    points, grouped = count(r"^[-+]?\d+\.\d+$"), count(r"^[-+]?[1-9]\d{0,2}\.\d{3}$")
+    return any(map(gt, commas, thousands)) and not any(map(gt, points, grouped))
 
 
 def _column(series: pl.Series, decimal: str, notes: list[str], is_target: bool) -> Column:
     """Find type, format and sentinels of one column."""
     name = series.name
-    if series.dtype == pl.String:
-        text = series.str.strip_chars()
+    if series.dtype in (pl.String, pl.Categorical, pl.Enum):
+        text = series.cast(pl.String).str.strip_chars()
         text = text.filter(~text.is_in(MISSING) & text.is_not_null())
         kind, written = _text_type(text, decimal, notes, name)
     else:
         kind, written = _stored_type(series.dtype), ""
         text = series.drop_nulls()
     column = Column(name=name, type=kind, format=written)
-    values = clean(series.to_frame(), [column], decimal)[0][name]
+    if unusable(series.dtype):
+        column.note = f"each cell is a {series.dtype.base_type()}: make plain columns of it"
+    typed, lost = clean(series.to_frame(), [column], decimal)
+    if lost and kind == "integer":  # more digits than any number holds: a code
+        column.type = kind = "string"
+        typed, _ = clean(series.to_frame(), [column], decimal)
+    values = typed[name]
     if kind in ("integer", "number") and not is_target:
         column.sentinels = _sentinels(values, name, notes)
         if column.sentinels:
@@ -149,7 +167,7 @@ def _column(series: pl.Series, decimal: str, notes: list[str], is_target: bool) 
 def _stored_type(dtype: pl.DataType) -> Type:
     if dtype.is_integer():
         return "integer"
-    if dtype.is_numeric():
+    if dtype.is_numeric() or dtype == pl.Duration:
         return "number"
     if dtype == pl.Boolean:
         return "boolean"
@@ -161,7 +179,7 @@ def _stored_type(dtype: pl.DataType) -> Type:
 def _text_type(text: pl.Series, decimal: str, notes: list[str], name: str) -> tuple[Type, str]:
     if text.is_empty():
         return "string", ""
-    number = (text.str.replace(",", ".", literal=True) if decimal == "," else text).cast(pl.Float64, strict=False)
+    number = numbers(text.to_frame(), [name], decimal)[name].cast(pl.Float64, strict=False)
     if not number.null_count():
         codes = text.str.contains(r"^0\d").any()  # 00123 is a code: as a number it would lose its zeros
         eight = text.str.contains(r"^(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])$").all()
@@ -172,18 +190,33 @@ def _text_type(text: pl.Series, decimal: str, notes: list[str], name: str) -> tu
         return (
             "integer" if bool((number == number.round()).all()) and not text.str.contains(r"[eE]").any() else "number"
         ), ""
+    if 0 < (bad := number.null_count()) < len(text) / 20:
+        odd = text.filter(number.is_null())[0]
+        notes.append(
+            f"{name}: text, because {bad} of {len(text):,} values {'is' if bad == 1 else 'are'} no number ({odd!r})"
+        )
     low = text.str.to_lowercase().unique()
     if low.is_in(TRUE + FALSE).all() and low.len() <= 2:
         return "boolean", ""
     for kind, formats, target in (("date", DATES, pl.Date), ("timestamp", TIMES, pl.Datetime("us"))):
-        fits = [f for f in formats if not text.str.strptime(target, f, strict=False).null_count()]
+        read = {f: _moments(text, target, f) for f in formats}
+        fits = [f for f, values in read.items() if values is not None]
         if fits:
-            if len(fits) > 1:
+            if len(fits) > 1 and not read[fits[0]].equals(read[fits[1]]):  # type: ignore[union-attr, arg-type]
                 notes.append(
                     f"{name}: dates fit both {fits[0]} and {fits[1]}; taken as {fits[0]}, change `format` in the contract if wrong"
                 )
             return kind, fits[0]  # type: ignore[return-value]
     return "string", ""
+
+
+def _moments(text: pl.Series, target: Any, written: str) -> pl.Series | None:
+    """Read dates that are all written in one way; None where one is not."""
+    for some in (text.head(100), text):  # most ways fail early
+        read = some.to_frame("t").select(moment(pl.col("t"), target, written))["t"]
+        if read.null_count():
+            return None
+    return read
 
 
 def _sentinels(values: pl.Series, name: str, notes: list[str]) -> list[float]:
@@ -194,48 +227,3 @@ def _sentinels(values: pl.Series, name: str, notes: list[str]) -> list[float]:
     share = (values == negative[0]).mean()
     notes.append(f"{name}: {negative[0]:g} is its only negative value ({share:.1%} of rows): taken as missing")
     return [negative[0]]
-
-
-def _task(
-    values: pl.Series, goal: Column, task: Task | None, positive: str | None, notes: list[str], path: Path
-) -> tuple[Task, list[Value]]:
-    """Decide the task and order the classes."""
-    kinds: list[Any] = sorted(values.unique().to_list())
-    if len(kinds) < 2:
-        raise DataError(f"The target {goal.name} has one value only in {path} ({kinds[0]}); there is nothing to learn.")
-    if task is None:
-        if len(kinds) == 2:
-            task = "binary"
-        elif goal.type == "string" or (goal.type == "integer" and len(kinds) <= 20 and len(values) >= 10 * len(kinds)):
-            task = "multiclass"
-        else:
-            task = "regression"
-        notes.append(f"task: {task} ({goal.name} has {len(kinds)} different values)")
-    if task == "regression":
-        if goal.type not in ("integer", "number"):
-            raise DataError(f"The target {goal.name} is a {goal.type}; regression needs numbers.")
-        return task, []
-    if goal.type in ("date", "timestamp"):
-        raise DataError(f"The target {goal.name} is a date; give a column with classes or numbers.")
-    if len(kinds) > MAX_CLASSES:
-        raise DataError(f"The target {goal.name} has {len(kinds)} classes; at most {MAX_CLASSES} can be handled.")
-    if task == "binary":
-        if len(kinds) != 2:
-            raise DataError(f"The target {goal.name} has {len(kinds)} values; a binary task needs two.")
-        kinds = _order(kinds, values, goal, positive, notes)
-    goal.categories, goal.tolerance = kinds, 0.0
-    return task, kinds
-
-
-def _order(kinds: list[Any], values: pl.Series, goal: Column, positive: str | None, notes: list[str]) -> list[Any]:
-    if positive is not None:
-        match = [k for k in kinds if str(k).lower() == positive.strip().lower()]
-        if not match:
-            raise UsageError(f"{positive} is not a value of {goal.name}; it has {kinds[0]} and {kinds[1]}.")
-        event = match[0]
-    elif kinds in ([0, 1], [-1, 1], [False, True]):
-        event = kinds[1]
-    else:
-        event = min(kinds, key=lambda k: (int((values == k).sum()), str(k)))
-        notes.append(f"the event to predict is {goal.name} = {event} (the rarer one); give --positive to change it")
-    return [k for k in kinds if k != event] + [event]

@@ -1,4 +1,4 @@
-"""Learn the statistics of a table into its contract: enough to draw tables like it, nothing that points to a single row."""
+"""Learn a table's statistics into its contract: enough to draw tables like it, nothing that points to a single row."""
 
 import re
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ FIT_ROWS, FIT_CELLS = 50_000, 20_000_000  # for the linear model
 
 
 def learn(contract: Contract, frame: pl.DataFrame) -> None:
-    """Write the statistics of a table into the `synthesis` of the contract and its columns; what stood there is replaced.
+    """Write a table's statistics into the `synthesis` of the contract and its columns; what stood there is replaced.
 
     Args:
         contract: is changed.
@@ -28,7 +28,9 @@ def learn(contract: Contract, frame: pl.DataFrame) -> None:
         column.synthesis = _marginal(
             column, frame[column.name], column.role == "target" and contract.task != "regression"
         )
-    contract.synthesis = _learn_effects(contract, frame.filter(pl.col(contract.target.name).is_not_null()))
+    goal = pl.col(contract.target.name)
+    known = goal.is_in(contract.classes) if contract.classes else goal.is_not_null()
+    contract.synthesis = _learn_effects(contract, frame.filter(known))
 
 
 def _marginal(column: Column, series: pl.Series, is_class: bool) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def _written(column: Column, x: float) -> Any:
 
 
 def _learn_effects(contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
-    """Fit a linear model, write its coefficients into the columns, and return how good it is on rows it has not seen."""
+    """Fit a linear model, write its coefficients into the columns, and return how good it is on unseen rows."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.metrics import log_loss, r2_score, roc_auc_score
     from sklearn.model_selection import cross_val_predict
@@ -88,18 +90,15 @@ def _learn_effects(contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
     frame = frame.sample(rows, shuffle=True, seed=0)
     blocks = [_design(column, frame[column.name]) for column in columns]
     x = np.hstack(blocks)
+    folds = min(rows, 10 if x.size <= 200_000 else 3)
     if contract.task == "regression":
         y, model, how = frame[target.name].cast(pl.Float64).to_numpy(), Ridge(alpha=10.0), "predict"
-        enough = rows >= 10
     else:
-        y = (
-            frame[target.name]
-            .replace_strict(contract.classes, range(len(contract.classes)), return_dtype=pl.Int64)
-            .to_numpy()
-        )
-        model, how = LogisticRegression(C=0.1, max_iter=500), "predict_proba"
-        enough = bool(np.bincount(y, minlength=len(contract.classes)).min() >= 3)
-    if not enough or not x.any():
+        codes = range(len(contract.classes))
+        y = frame[target.name].replace_strict(contract.classes, codes, return_dtype=pl.Int64).to_numpy()
+        model, how = LogisticRegression(C=0.1, tol=0.01, max_iter=500), "predict_proba"
+        folds = min(folds, int(np.bincount(y, minlength=len(codes)).min()))
+    if folds < 3 or not x.any():
         return {}
     # Rows: classes of a multiclass task, else one. Columns: the blocks side by side.
     weights = np.atleast_2d(model.fit(x, y).coef_).astype(float).round(3) + 0.0
@@ -111,7 +110,7 @@ def _learn_effects(contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
             column.synthesis["effect"] = (numbers[0] if "mean" in column.synthesis else numbers[:-1]).tolist()
         if part[-1].any():
             column.synthesis["effect_missing"] = numbers[-1].tolist()
-    guess = cross_val_predict(model, x, y, cv=3, method=how)
+    guess = cross_val_predict(model, x, y, cv=folds, method=how)
     if contract.task == "binary":
         return {"auc": _short(max(0.5, roc_auc_score(y, guess[:, 1])))}
     if contract.task == "multiclass":
@@ -121,7 +120,7 @@ def _learn_effects(contract: Contract, frame: pl.DataFrame) -> dict[str, Any]:
 
 
 def _design(column: Column, series: pl.Series) -> npt.NDArray[np.float32]:
-    """One column per listed value, or one for a number in standard deviations; then one for missing. Shape (rows, 2 or more)."""
+    """A column per listed value, or one for a number in standard deviations; then one for missing."""
     size = len(column.categories) if column.categories else len(known_values(column))
     if column.type not in ("string", "boolean") and not column.categories:
         values, size = plain(series).drop_nulls().to_numpy(), 0

@@ -71,39 +71,42 @@ def _loss(metric: str, y: Vector, score: Vector) -> Vector:
     return square / 2 if score.ndim == 1 else square
 
 
-def _runs(event: Flags, score: Vector) -> tuple[Indices, Vector, Indices]:
-    """Order by falling score; return the order, the events in it, and where each run of equal scores starts."""
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    return order, event[order].astype(np.float64), starts
+def _order(flags: Flags, score: Vector) -> tuple[Indices, Vector]:
+    """The flagged rows by falling score, and their scores negated, which rise."""
+    rows = np.flatnonzero(flags)
+    rows = rows[np.argsort(-score[rows], kind="stable")]
+    return rows, -score[rows]
+
+
+def _sums(w: Vector) -> Vector:
+    """The sum of the first n weights, for n from 0."""
+    return np.concatenate([[0.0], np.cumsum(w)])
 
 
 def _auc(event: Flags, score: Vector) -> Weighted:
-    order, positive, starts = _runs(event, score)
+    (up, scores), (down, others) = _order(event, score), _order(~event, score)
+    # How many non-events stand above each event, and above or level with it. Sorting once is what makes resampling fast.
+    above, level = (np.searchsorted(others, scores, side) for side in ("left", "right"))
 
     def auc(w: Vector) -> float:
-        weights = w[order]
-        up = np.add.reduceat(weights * positive, starts)
-        down = np.add.reduceat(weights, starts) - up
-        above = np.cumsum(up) - up / 2  # ties count half
-        total = up.sum() * down.sum()
-        return float(above @ down / total) if total > 0 else float("nan")
+        events, seen = w[up], _sums(w[down])
+        total = events.sum() * seen[-1]
+        return float(1 - events @ (seen[above] + seen[level]) / 2 / total) if total > 0 else float("nan")
 
     return auc
 
 
 def _average_precision(event: Flags, score: Vector) -> Weighted:
-    order, positive, starts = _runs(event, score)
+    (up, scores), (down, others) = _order(event, score), _order(~event, score)
+    right, wrong = np.searchsorted(scores, scores, "right"), np.searchsorted(others, scores, "right")
 
     def average_precision(w: Vector) -> float:
-        weights = w[order]
-        up = np.add.reduceat(weights * positive, starts)
-        seen = np.cumsum(np.add.reduceat(weights, starts))
-        if not up.sum() > 0:
+        events = w[up]
+        found, flagged = _sums(events)[right], _sums(w[down])[wrong]
+        if not events.sum() > 0:
             return float("nan")
-        precision = np.divide(np.cumsum(up), seen, out=np.zeros_like(up), where=seen > 0)
-        return float(up @ precision / up.sum())
+        precision = np.divide(found, found + flagged, out=np.zeros_like(found), where=found > 0)
+        return float(events @ precision / events.sum())
 
     return average_precision
 

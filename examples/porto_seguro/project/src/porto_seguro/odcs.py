@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from .contract import Column, Contract
 
 # The standard writes date formats as Java does; Python and Polars have strptime codes.
-_FORMAT_CODES = (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M"), ("ss", "%S"))
+_FORMAT_CODES = (
+    ("yyyy", "%Y"), ("yy", "%y"), ("MMM", "%b"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("hh", "%I"), ("mm", "%M"),
+    ("ss", "%S"), (".SSS", "%.f"), ("XXX", "%z"), ("a", "%p"),
+)  # fmt: skip
 
 
 def _format(text: str, to_odcs: bool) -> str:

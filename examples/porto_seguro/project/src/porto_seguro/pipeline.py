@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 from msgspec import Struct
 
 from . import clock
 from .config import Settings, load_settings
 from .contract import Contract, load_contract
-from .errors import DataError, UsageError
+from .errors import UsageError
 from .evaluate import evaluate
 from .gate import Decision, gate
 from .registry import Registry, Version
 from .report import report
-from .split import split, stable_hash
+from .split import sample_rows, split
 from .store import Store, only_one
 from .train import lineage_of, linear_name, train
 
@@ -25,7 +24,7 @@ Progress = Callable[[str], None]
 
 
 class Result(Struct, kw_only=True):
-    """What `run` tells."""
+    """What `run` tells; `champion` is the one that there was before, its metrics those on the same holdout."""
 
     data_version: str
     run: str
@@ -74,29 +73,30 @@ class Project:
             start = clock.seconds()
             progress("data")
             version = self._data(data)
-            run, notes = self._train(version, sample, progress)
-            decision, notes = self._judge(run, notes, progress)
-            made = None
-            if decision.decision == "passed" and not sample:
+            run = self._train(version, sample, progress)
+            decision = self._judge(run, progress)
+            result = self._result(run, version, decision, self.registry.champion(), clock.seconds() - start)
+            if sample:
+                result.notes.append("A run on a sample is never registered.")
+            elif decision.decision == "passed":
                 progress("register")
                 made = self._register(run, decision)
+                result.model_version = made.version
                 if self.settings.promotion == "immediate" or not self._comparable(made.line):
                     self.registry.promote(made.version)
-                    decision.decision = "promoted"
-            elif sample:
-                notes.append("A run on a sample is never registered.")
-            return self._result(run, version, decision, made, notes, clock.seconds() - start)
+                    result.decision = "promoted"
+            return result
 
     def train(self, data: str | None = None, sample: int | None = None, progress: Progress = lambda step: None) -> str:
         """Split and train only; return the run, for `evaluate` and `register` later."""
         with only_one(self.root):
-            return self._train(self._data(data), sample, progress)[0]
+            return self._train(self._data(data), sample, progress)
 
     def evaluate(self, run: str | None = None, progress: Progress = lambda step: None) -> tuple[str, Decision]:
         """Judge a trained run (None: the newest) on its holdout, against the champion of this moment."""
         with only_one(self.root):
             run = self._run(run)
-            return run, self._judge(run, [], progress)[0]
+            return run, self._judge(run, progress)
 
     def register(self, run: str | None = None) -> Version | None:
         """Make a run's model a version if the gate passed it; None if it did not."""
@@ -106,8 +106,14 @@ class Project:
             if not path.is_file():
                 raise UsageError(f"The run {run} was not judged yet: evaluate {run}")
             decision = msgspec.json.decode(path.read_bytes(), type=Decision)
-            if self._about(run)["sample"] or decision.decision != "passed":
+            about = self._about(run)
+            if about["sample"] or decision.decision != "passed":
                 return None
+            champion = self._comparable(about["line"])
+            if about["judged_against"] != (champion.version if champion else None):
+                raise UsageError(
+                    f"The champion has changed since this run was judged; judge it again: evaluate {run[:8]}"
+                )
             return self._register(run, decision)
 
     def promote(self, version: int) -> None:
@@ -154,23 +160,23 @@ class Project:
             self.registry.end_run(run, ok=False)
             raise
 
-    def _train(self, version: str, sample: int | None, progress: Progress) -> tuple[str, list[str]]:
+    def _holdout_from(self) -> str | None:
+        """The first moment of the newest version's holdout, for a split by time: rows before it were trained on."""
+        by = self.settings.split.by
+        found = [v.tags["holdout_from"] for v in self.registry.versions() if v.tags.get("split_by") == by]
+        return found[-1] if found else None
+
+    def _train(self, version: str, sample: int | None, progress: Progress) -> str:
         contract, settings = self.contract, self.settings
         run = self.registry.start_run(version)
         out = self.registry.folder(run)
         with self._noting_failure(run):
             data = self.store.path(version)
             if sample:
-                data = _sample(data, sample, out / "sample.parquet")
+                data = sample_rows(data, sample, out / "sample.parquet")
             progress("split")
             champion = self.registry.champion()
-            parts = split(
-                data,
-                contract,
-                settings.split,
-                out / "split.parquet",
-                champion.tags.get("holdout_from") if champion else None,
-            )
+            parts = split(data, contract, settings.split, out / "split.parquet", self._holdout_from())
             line = f"{contract.line()}-{parts['parted']}"
             notes = []
             if champion and champion.line != line:
@@ -187,9 +193,9 @@ class Project:
                 run, {}, {"estimator": settings.model.estimator} | settings.model.parameters | told, {"line": line}
             )
         self.registry.end_run(run)
-        return run, notes
+        return run
 
-    def _judge(self, run: str, notes: list[str], progress: Progress) -> tuple[Decision, list[str]]:
+    def _judge(self, run: str, progress: Progress) -> Decision:
         about, out, contract = self._about(run), self.registry.folder(run), self.contract
         data = out / "sample.parquet" if about["sample"] else self.store.path(about["data_version"])
         champion = self._comparable(about["line"])
@@ -219,37 +225,24 @@ class Project:
             self.registry.log(
                 run, told["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
             )
+            about["judged_against"] = champion.version if champion else None
+            (out / "run.json").write_bytes(msgspec.json.encode(about))
         self.registry.end_run(run)
-        return decision, notes or about["notes"]
+        return decision
 
     def _register(self, run: str, decision: Decision) -> Version:
         about = self._about(run)
         tags = {"data_version": about["data_version"], "candidate": decision.candidate, "reason": decision.reasons[0]}
         if "holdout_from" in about["parts"]:
-            tags["holdout_from"] = about["parts"]["holdout_from"]
+            tags |= {"holdout_from": about["parts"]["holdout_from"], "split_by": self.settings.split.by}
         return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)
 
-    def _result(
-        self, run: str, version: str, decision: Decision, made: Version | None, notes: list[str], seconds: float
-    ) -> Result:
+    def _result(self, run: str, version: str, decision: Decision, old: Version | None, seconds: float) -> Result:
         out = self.registry.folder(run)
         metrics = msgspec.json.decode((out / "evaluation.json").read_bytes())["metrics"]
-        champion = self.registry.champion()
-        rival = linear_name(self.contract.task)
         return Result(
-            data_version=version, run=run, model_version=made.version if made else None, decision=decision.decision,
-            reasons=decision.reasons, metrics=metrics[decision.candidate],
-            champion={"version": champion.version, "metrics": metrics.get("champion")} if champion else None,
-            baselines={name: metrics[name] for name in ("constant", rival)}, report=str(out / "report.html"), notes=notes,
-            seconds=round(seconds, 2),
+            data_version=version, run=run, model_version=None, decision=decision.decision, reasons=decision.reasons,
+            metrics=metrics[decision.candidate], baselines={n: metrics[n] for n in ("constant", linear_name(self.contract.task))},
+            champion={"version": old.version, "metrics": metrics.get("champion")} if old else None,
+            report=str(out / "report.html"), notes=self._about(run)["notes"], seconds=round(seconds, 2),
         )  # fmt: skip
-
-
-def _sample(data: Path, rows: int, out: Path) -> Path:
-    """Write the `rows` rows with the smallest hash: the same ones each time."""
-    frame = pl.read_parquet(data)
-    if rows < 1:
-        raise DataError("A sample needs at least one row.")
-    order = pl.Series("h", stable_hash(frame, frame.columns)).arg_sort()[:rows].sort()
-    frame[order].write_parquet(out)
-    return out

@@ -54,6 +54,7 @@ def report(folder: Path, name: str, out: Path) -> None:
     body = [
         f'<h1>{html.escape(name)}</h1><div class="verdict" style="background:{colour}">{word}</div>',
         "".join(f"<p>{html.escape(reason)}</p>" for reason in decision.reasons),
+        f"<p class=note>{html.escape(_origin(folder / decision.candidate))}</p>",
         _section(
             "Metrics on the holdout",
             _metrics(told, decision),
@@ -61,11 +62,11 @@ def report(folder: Path, name: str, out: Path) -> None:
         ),
         _section(
             "Against its rivals",
-            _draw((9, 0.6 + 0.45 * len(decision.differences)), lambda ax: _forest(ax, decision)),
-            "Above zero is better. Bars are the bounds from a paired bootstrap.",
+            _draw((12, 0.8 + 0.4 * len(decision.differences)), lambda ax: _forest(ax, decision)),
+            "Above zero is better. The lines end at the bounds from a paired bootstrap.",
         ),
         _section("How it behaves", _curves(told["task"], y, scores, decision.candidate)),
-        _section("What it rests on", _draw((9, 4), lambda ax: _bars(ax, told[decision.candidate]["importance"]))),
+        _section("What it rests on", _bars(told[decision.candidate]["importance"])),
         _section(
             "Limits",
             _checks(decision),
@@ -78,12 +79,20 @@ def report(folder: Path, name: str, out: Path) -> None:
         part.write_text(page, "utf-8", newline="\n")
 
 
-def _section(title: str, content: str, note: str = "") -> str:
+def _origin(model: Path) -> str:
+    """Say in a line where a model comes from."""
+    told = msgspec.json.decode((model / "data" / "native" / "lineage.json").read_bytes())
+    edits = " with edits on top" if told["dirty"] else ""
+    code = f"commit {told['commit'][:8]}{edits}" if told["commit"] else "no commit"
     return (
-        f'<section><h2>{title}</h2><div class="wide">{content}</div>{f"<p class=note>{note}</p>" if note else ""}</section>'
-        if content
-        else ""
+        f"Data version {told['data_version']}, {told['rows']:,} rows to learn from, {told['features']} features, "
+        f"{told['estimator']}, {code}, trained {told['trained_at']}, run {told['run'][:8]}."
     )
+
+
+def _section(title: str, content: str, note: str = "") -> str:
+    note = f"<p class=note>{note}</p>" if note else ""
+    return f'<section><h2>{title}</h2><div class="wide">{content}</div>{note}</section>'
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -97,9 +106,8 @@ def _metrics(told: dict[str, Any], decision: Decision) -> str:
     for model, values in told["metrics"].items():
         bounds = decision.intervals.get(model)
         between = f"{bounds.low:.4f} to {bounds.high:.4f}" if isinstance(bounds, Difference) else ""
-        rows.append(
-            [f"<b>{model}</b>" if model == decision.candidate else model, *(number(values[n]) for n in names), between]
-        )
+        cells = ["none" if values[n] is None else f"{values[n]:.4f}" for n in names]
+        rows.append([f"<b>{model}</b>" if model == decision.candidate else model, *cells, between])
     return _table(["", *names, f"{decision.metric} between"], rows)
 
 
@@ -108,7 +116,7 @@ def _checks(decision: Decision) -> str:
     rows = [
         [html.escape(c["name"]), number(c["value"]), number(c["limit"]), verdicts[c["kept"]]] for c in decision.checks
     ]
-    return _table(["limit on", "measured", "limit", ""], rows) if rows else ""
+    return _table(["limit on", "measured", "limit", ""], rows)
 
 
 def _draw(size: tuple[float, float], *paint: Callable[[Axes], None]) -> str:
@@ -118,6 +126,7 @@ def _draw(size: tuple[float, float], *paint: Callable[[Axes], None]) -> str:
     for ax, draw in zip(axes, paint, strict=True):
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
+        ax.set_axisbelow(True)
         draw(ax)
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
@@ -127,27 +136,23 @@ def _draw(size: tuple[float, float], *paint: Callable[[Axes], None]) -> str:
 
 def _forest(ax: Axes, decision: Decision) -> None:
     for n, (rival, d) in enumerate(decision.differences.items()):
-        ax.errorbar(
-            d.estimate,
-            n,
-            xerr=[[max(0.0, d.estimate - d.low)], [max(0.0, d.high - d.estimate)]],
-            fmt="o",
-            capsize=4,
-            color=COLOURS.get(rival, "#333"),
-        )
+        reach = [[max(0.0, d.estimate - d.low)], [max(0.0, d.high - d.estimate)]]
+        ax.errorbar(d.estimate, n, xerr=reach, fmt="o", capsize=4, color=COLOURS.get(rival, "#333"))
     ax.axvline(0, color="#333", linewidth=1)
     ax.set_yticks(range(len(decision.differences)), [f"against the {rival}" for rival in decision.differences])
     ax.set_ylim(-0.6, len(decision.differences) - 0.4)
-    ax.set_xlabel(
-        f"difference in {decision.metric}"
-        + ("" if METRICS.get(decision.metric, True) else ", turned so that more is better")
-    )
+    turned = "" if METRICS.get(decision.metric, True) else ", turned so that more is better"
+    ax.set_xlabel(f"difference in {decision.metric}{turned}")
 
 
-def _bars(ax: Axes, importance: dict[str, float]) -> None:
+def _bars(importance: dict[str, float]) -> str:
     top = list(importance.items())[:15][::-1]
-    ax.barh([name[:40] for name, _ in top], [share for _, share in top], color=COLOURS["model"])
-    ax.set_xlabel("share of the importance")
+
+    def paint(ax: Axes) -> None:
+        ax.barh([name[:40] for name, _ in top], [share for _, share in top], color=COLOURS["model"])
+        ax.set_xlabel("share of the importance")
+
+    return _draw((12, 0.8 + 0.3 * len(top)), paint)
 
 
 def _curves(task: Task, y: Vector, scores: dict[str, Vector], candidate: str) -> str:
@@ -197,24 +202,15 @@ def _lift(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
         parts = np.array_split(y[np.argsort(-score, kind="stable")] == 1, 10)
         ax.plot(range(1, 11), [p.mean() / (y == 1).mean() for p in parts], "o-", color=COLOURS.get(name), label=name)
     ax.axhline(1, color=COLOURS["constant"], linestyle=":")
-    ax.set(
-        title="Lift",
-        xlabel="tenth of the rows, highest scores first",
-        ylabel="event rate over the average",
-        ylim=(0, None),
-    )
+    ax.set(title="Lift", xlabel="tenth of the rows, highest scores first", ylabel="event rate over the average")
+    ax.set_ylim(0)
 
 
 def _calibration(ax: Axes, y: Vector, scores: dict[str, Vector]) -> None:
     for name, score in scores.items():
-        bins = np.array_split(np.argsort(score, kind="stable"), 10)
-        ax.plot(
-            [score[b].mean() for b in bins if len(b)],
-            [y[b].mean() for b in bins if len(b)],
-            "o-",
-            color=COLOURS.get(name),
-            label=name,
-        )
+        bins = [rows for rows in np.array_split(np.argsort(score, kind="stable"), 10) if len(rows)]
+        means = [score[rows].mean() for rows in bins], [y[rows].mean() for rows in bins]
+        ax.plot(*means, "o-", color=COLOURS.get(name), label=name)
     low, high = ax.get_xlim()
     ax.plot([low, high], [low, high], color=COLOURS["constant"], linestyle=":")
     ax.set(title="Calibration", xlabel="predicted", ylabel="true")
@@ -236,7 +232,8 @@ def _confusion(ax: Axes, y: Vector, score: Vector) -> None:
         for j in range(classes):
             ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center")
     ax.grid(visible=False)
-    ax.set(title="Confusion", xlabel="predicted class", ylabel="true class")
+    ticks = range(0, classes, 1 + classes // 12)
+    ax.set(title="Confusion", xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
 
 
 def _predicted(ax: Axes, y: Vector, score: Vector) -> None:

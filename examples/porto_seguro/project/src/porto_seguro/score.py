@@ -12,12 +12,24 @@ from msgspec import Struct
 from .artifact import Model
 from .clean import stream
 from .encode import Vector
-from .errors import DataError
-from .table import replacing
+from .errors import DataError, UsageError
+from .table import look, replacing
+
+
+def as_parquet(path: Path) -> bool:
+    """Tell by its ending whether an output is Parquet, or else CSV.
+
+    Raises:
+        UsageError: it has another ending, or is a folder.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".parquet", ".pq") or path.is_dir():
+        raise UsageError(f"{path} is no name for the output; give a file that ends in .csv or .parquet.")
+    return ending != ".csv"
 
 
 class Writer:
-    """Write frames one after the other to CSV or Parquet, by the name's ending."""
+    """Write frames one after the other to CSV or Parquet."""
 
     def __init__(self, path: Path, parquet: bool) -> None:
         """Open `path` for writing."""
@@ -76,12 +88,13 @@ def score(model: Model, source: Path, target: Path, progress: Callable[[int], No
     unseen: Counter[str] = Counter()
     rows = 0
     if source.resolve() == target.resolve():
-        raise DataError(f"{target} is the input; give another name for the output.")
-    if not source.is_file():
-        raise DataError(f"{source} does not exist.")
-    with replacing(target) as part, Writer(part, target.suffix.lower() in (".parquet", ".pq")) as writer:
+        raise UsageError(f"{target} is the input; give another name for the output.")
+    parquet = as_parquet(target)
+    look(source)
+    named = [*model.needs, *(c.name for c in contract.of("identifier"))]
+    with replacing(target) as part, Writer(part, parquet) as writer:
         for frame, problems, done in stream(source, contract, model.needs):
-            used = [p for p in problems if p.column in model.needs]
+            used = [p for p in problems if p.column in named]
             if used:
                 raise DataError(f"{source} cannot be scored: {'; '.join(map(str, used[:3]))}.")
             unseen.update(model.encoder.unseen(frame))

@@ -17,6 +17,7 @@ from .table import replacing
 TRAIN, STOP, HOLDOUT = 0, 1, 2
 Hashes = NDArray[np.uint64]
 _LEAST = 20
+FEW_KINDS = 1000
 _MISSING = np.uint64(0x7FF8_0000_0000_0000)
 
 
@@ -39,23 +40,33 @@ def split(data: Path, contract: Contract, conf: Split, out: Path, not_before: st
         UsageError: there is no such column or way to part.
         DataError: a part would be too small.
     """
-    frame = pl.read_parquet(data)
     kind, _, column = (part.strip() for part in conf.by.partition(":"))
+    there = set(pl.read_parquet_schema(data))
+    by = _identity(there, contract)
+    frame = pl.read_parquet(data, columns=sorted({*by, contract.target.name, column} & there))
     parts = np.full(frame.height, TRAIN, dtype=np.int8)
-    by = _identity(frame, contract)
+    hashes = stable_hash(frame, by)
+    if len(np.unique(hashes)) < min(FEW_KINDS, frame.height / 2):
+        by = [*by, "copy"]  # few kinds of rows: they would fall into the parts in lumps, so each copy counts by itself
+        copy = pl.DataFrame({"h": hashes}).select(pl.int_range(pl.len()).over("h")).to_series()
+        hashes = _mix(hashes ^ _mix(_bits(copy)))
     told: dict[str, Any] = {}
     if kind == "time":
         moments = _column(frame, column, conf)
+        if moments.dtype == pl.Boolean or column == contract.target.name:
+            raise UsageError(f"conf/project.yaml: split.by is {conf.by!r}, but {column} tells no time.")
         start: Any = _quantile(moments, 1 - conf.holdout)
         if not_before is not None:
             start = max(start, _like(start, not_before))
-        u = uniform(stable_hash(frame, by), conf.seed)
+        u = uniform(hashes, conf.seed)
         parts[u < conf.early_stopping] = STOP
         parts[(moments >= start).fill_null(False).to_numpy()] = HOLDOUT
         told["holdout_from"] = start.isoformat() if hasattr(start, "isoformat") else str(start)
     elif kind in ("hash", "group"):
-        by = [_column(frame, column, conf).name] if kind == "group" else by
-        u = uniform(stable_hash(frame, by), conf.seed)
+        if kind == "group":
+            by = [_column(frame, column, conf).name]
+            hashes = stable_hash(frame, by)
+        u = uniform(hashes, conf.seed)
         parts[u < conf.holdout + conf.early_stopping] = STOP
         parts[u < conf.holdout] = HOLDOUT
     else:
@@ -85,6 +96,8 @@ def _quantile(moments: pl.Series, share: float) -> Any:
 
 def _like(moment: Any, text: str) -> Any:
     """Read a moment as it was written down for an earlier version."""
+    if isinstance(moment, str):
+        return text
     return type(moment).fromisoformat(text) if hasattr(moment, "isoformat") else type(moment)(float(text))
 
 
@@ -94,9 +107,9 @@ def _column(frame: pl.DataFrame, name: str, conf: Split) -> pl.Series:
     return frame[name]
 
 
-def _identity(frame: pl.DataFrame, contract: Contract) -> list[str]:
+def _identity(there: set[str], contract: Contract) -> list[str]:
     """The columns that tell rows apart: the identifiers, or else all features."""
-    ids = [c.name for c in contract.of("identifier") if c.unique and c.name in frame.columns]
+    ids = [c.name for c in contract.of("identifier") if c.unique and c.name in there]
     return ids[:1] or [c.name for c in contract.of("feature")]
 
 
@@ -146,3 +159,14 @@ def _mix(x: Hashes) -> Hashes:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def sample_rows(data: Path, rows: int, out: Path) -> Path:
+    """Write the `rows` rows of a table with the smallest hash, the same ones each time; return `out`."""
+    frame = pl.read_parquet(data)
+    if rows < 1:
+        raise DataError("A sample needs at least one row.")
+    order = pl.Series("h", stable_hash(frame, frame.columns)).arg_sort()[:rows].sort()
+    with replacing(out) as part:
+        frame[order].write_parquet(part)
+    return out

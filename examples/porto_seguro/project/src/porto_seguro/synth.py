@@ -1,13 +1,13 @@
 """Synthetic tables: draw rows from the statistics that a contract holds.
 
-`learn.py` fills them in, `draw.py` draws the columns. The target follows from a linear score of the features; in a column's
-`synthesis`:
+`learn.py` fills them in, `draw.py` draws the columns. The target follows from a linear score of the features, to which
+a column's `synthesis` adds:
 
     effect             per value in the order of the values, or for a number per `sd` from `mean`
     effect_missing     of a missing value
 
 In a multiclass task each of these is a list with a number per class. In the contract's `synthesis`, `auc` (binary),
-`log_loss` (multiclass) or `r2` (regression) say how good a model would be that knew the truth: they set the score's scale.
+`log_loss` (multiclass) or `r2` (regression) say how good a model would be that knew the truth: this sets the slope.
 """
 
 import math
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from .clean import TYPES
 from .contract import Column, Contract
+from .convert import TYPES
 from .draw import Array, draw_columns, hide, position, quantile, stream
 from .errors import UsageError
 from .learn import learn
@@ -52,7 +52,9 @@ def sample(contract: Contract, rows: int, seed: int) -> pl.DataFrame:
         return add_target(contract, draw_columns(contract, rows, seed), calibrate(contract), seed)
     except (TypeError, ValueError, KeyError, AttributeError, pl.exceptions.PolarsError) as error:
         where = " of ".join(["", *getattr(error, "__notes__", [])])
-        raise UsageError(f"The contract's synthesis{where} cannot be used: {str(error).splitlines()[0][:200]}") from None
+        raise UsageError(
+            f"The contract's synthesis{where} cannot be used: {str(error).splitlines()[0][:200]}"
+        ) from None
 
 
 def add_target(contract: Contract, frame: pl.DataFrame, signal: Signal, seed: int) -> pl.DataFrame:
@@ -163,7 +165,7 @@ def _outside(column: Column, decimal: str) -> pl.Expr:
     if column.sentinels:
         value = value.fill_null(pl.lit(column.sentinels[0], TYPES[column.type]))
     if column.type in ("date", "timestamp") and column.format:
-        value = value.dt.strftime(column.format)
+        value = (value.dt.replace_time_zone("UTC") if "%z" in column.format else value).dt.strftime(column.format)
     if column.type == "number" and decimal != ".":
         value = value.cast(pl.String).str.replace(".", decimal, literal=True)
     return value

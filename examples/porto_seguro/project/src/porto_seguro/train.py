@@ -1,5 +1,6 @@
 """Train the configured estimator, and beside it a constant and a linear model for comparison."""
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -14,14 +15,18 @@ from . import model as recipe
 from .artifact import Model, save_model
 from .config import Settings, file_hash
 from .contract import Contract, Task
-from .encode import encode_target, fit_encoder
+from .encode import Vector, encode_target, fit_encoder
 from .errors import DataError, UsageError
-from .metrics import BY_TASK
+from .metrics import BY_TASK, Indices
 from .split import STOP, TRAIN
 
 DEFAULT_METRIC: dict[Task, str] = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
-LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take most of the time
+LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take long
+
+# Threads that spin while they wait take the processor from what they wait for: on a machine with other work, training
+# then takes many times as long. Read when LightGBM loads the OpenMP library, which is later than here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def metric_of(settings: Settings, task: Task) -> str:
@@ -61,7 +66,9 @@ def train(
     Raises:
         DataError: a class has no row to learn from.
     """
-    frame = pl.read_parquet(data)
+    from lightgbm.basic import LightGBMError
+
+    frame = pl.read_parquet(data, columns=[c.name for c in contract.of("feature", "target")])
     part = pl.read_parquet(parts)["part"].to_numpy()
     y = encode_target(frame, contract)
     mine = Model(
@@ -72,7 +79,10 @@ def train(
     y_train, y_stop = (y[r] for r in rows)
     for n, name in enumerate(contract.classes):
         if not (y_train == n).any():
-            raise DataError(f"No training row has {contract.target.name} = {name}; every class needs some.")
+            raise DataError(
+                f"No training row has {contract.target.name} = {name}; every class needs some. Join rare classes or "
+                "leave their rows out; where the classes are numbers, you may also infer again with --task regression."
+            )
     told: dict[str, Any] = {"rows": len(x_train), "features": x_train.shape[1]}
     for folder, name, parameters in (
         ("model", settings.model.estimator, settings.model.parameters),
@@ -80,8 +90,17 @@ def train(
         ("constant", "constant", {}),
     ):
         estimator = recipe.build(name, parameters, contract.task, mine.encoder, settings.model.seed)
-        few = slice(None) if folder == "model" else slice(LINEAR_ROWS)
-        fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[few], y_stop[few], contract.task)
+        few: Any = slice(None)
+        more = slice(None)
+        if folder == linear_name(contract.task) and len(y_train) > LINEAR_ROWS:
+            few, more = _some(y_train, len(contract.classes)), slice(0)
+        try:
+            fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[more], y_stop[more], contract.task)
+        except (ValueError, TypeError, LightGBMError) as error:
+            said = str(error).strip().splitlines()[0].rstrip(".")
+            raise UsageError(
+                f"The estimator {name} in conf/project.yaml cannot learn from this table with its parameters: {said}."
+            ) from None
         if rounds := getattr(fitted, "n_estimators_", None):
             told["rounds"] = int(rounds)
         save_model(
@@ -91,6 +110,12 @@ def train(
             out / folder,
         )
     return told
+
+
+def _some(y: Vector, classes: int) -> Indices:
+    """Rows for the linear model: drawn, for the table may be sorted; and at least one of each class."""
+    drawn = np.random.default_rng(0).permutation(len(y))[:LINEAR_ROWS]
+    return np.union1d(drawn, np.array([np.argmax(y == n) for n in range(classes)], dtype=np.intp))
 
 
 def lineage_of(root: Path, settings: Settings, data_version: str) -> dict[str, Any]:
