@@ -35,6 +35,7 @@ class Demo:
         FOLDER.mkdir()
         with tempfile.TemporaryDirectory() as scratch:
             self.root = render("copier", copy_template(Path(scratch, "template")), example_answers(EXAMPLE), FOLDER)
+            self.root = self.root.rename(FOLDER / "porto-seguro")
         self.table = Table("command", "what came out", "seconds", title="The life of a model", title_justify="left")
         self.table.columns[2].justify = "right"
         self.settings = self.root / "conf" / "project.yaml"

@@ -98,7 +98,10 @@ def calibration(task: Task, y: Vector, score: Vector) -> float:
     for rows in np.array_split(np.argsort(score, kind="stable"), BINS):
         if len(rows) > 1:
             off = y[rows] - score[rows]
-            total += len(rows) / len(y) * max(0.0, abs(float(off.mean())) - 2 * float(off.std()) / len(rows) ** 0.5)
+            # A few rows of one class have no spread of their own: the one that the predictions imply is the least.
+            implied = 0.0 if task == "regression" else float(np.mean(score[rows] * (1 - score[rows])))
+            error = max(float(off.std()), implied**0.5) / len(rows) ** 0.5
+            total += len(rows) / len(y) * max(0.0, abs(float(off.mean())) - 2 * error)
     return total / unit
 
 

@@ -59,6 +59,8 @@ def build(name: str, parameters: dict[str, Any], task: Task, encoder: Encoder, s
     }
     defaults = DEFAULTS.get(name, {})
     module, _, kind = paths.get(name, name).rpartition(".")
+    if not module:
+        raise UsageError(f"conf/project.yaml: there is no estimator {name}; give {', '.join(paths)} or a dotted path.")
     try:
         maker = getattr(importlib.import_module(module), kind)
         given = defaults | parameters
