@@ -17,7 +17,7 @@ from .show import AsJson, choose, project, root
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train, judge, register and score a model. The first steps: `doctor`, `data sample`, `run`.",
+    help="Train, judge, register and score a model. The first steps: `doctor`, then `run --data FILE`.",
     epilog="Exit codes: 0 done (whatever the gate decided), 1 the data is wrong, 2 the command is wrong, 3 a fault.",
     pretty_exceptions_enable=False,
 )

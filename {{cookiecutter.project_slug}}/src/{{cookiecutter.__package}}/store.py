@@ -55,7 +55,9 @@ class Store:
         """
         versions = self.versions()
         if not versions:
-            raise UsageError("There is no data yet. Take in a table first: ingest FILE (or `data sample` to make one).")
+            raise UsageError(
+                "There is no data version yet. Take in what waits in data/inbox: ingest. Or name a file: run --data FILE"
+            )
         return versions[-1]
 
     def add(self, source: Path, contract: Contract, append: bool = False) -> tuple[Manifest, bool]:

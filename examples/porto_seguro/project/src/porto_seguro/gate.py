@@ -97,9 +97,8 @@ def _judge(scores: Path, evaluation: Path, settings: Settings, champion: Path | 
     words = []
     candidate = "model"
     if not against[linear].low > 0 and told["metrics"][linear] != told["metrics"]["model"]:
-        words.append(
-            f"The {linear} model is as good: it cannot be told apart from the model in {metric} ({_signed(against[linear])})."
-        )
+        how = "surely better" if against[linear].high < 0 else "as good: it cannot be told apart from the model"
+        words.append(f"The {linear} model is {how} in {metric} ({_signed(against[linear])}).")
         if settings.gate.simpler_wins:
             candidate = linear
             words.append(f"gate.simpler_wins is set, so the {linear} model is proposed instead.")
