@@ -74,9 +74,8 @@ def train(
     mine = Model(
         contract, fit_encoder(recipe.features(frame.select(c.name for c in contract.of("feature"))), contract), None
     )
-    rows = [np.flatnonzero(part == n) for n in (TRAIN, STOP)]
-    x_train, x_stop = (mine.encoder.transform(mine.features(frame[r])) for r in rows)
-    y_train, y_stop = (y[r] for r in rows)
+    x = mine.encoder.transform(mine.features(frame))
+    (x_train, y_train), (x_stop, y_stop) = ((x[part == n], y[part == n]) for n in (TRAIN, STOP))
     for n, name in enumerate(contract.classes):
         if not (y_train == n).any():
             raise DataError(

@@ -239,7 +239,9 @@ def test_a_full_disk_loses_nothing(living: Path, command: Command) -> None:
     for words in (("run", "--data", "big.csv"), ("ingest", "big.csv"), ("score", "rows.csv", "out.csv")):
         done = subprocess.run(
             [sys.executable, "-m", Path(evaluate.__file__).parent.name, *words],
-            cwd=living, env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True, text=True,
+            # Python itself would leave bytecode that is cut off, and every later process would stumble over it.
+            env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=living, capture_output=True, text=True,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
         )  # fmt: skip
         assert done.returncode == 3, words

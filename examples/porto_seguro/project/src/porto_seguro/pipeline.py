@@ -15,7 +15,6 @@ from .errors import UsageError
 from .evaluate import evaluate
 from .gate import Decision, gate
 from .registry import Registry, Version
-from .report import report
 from .split import sample_rows, split
 from .store import Store, only_one
 from .train import lineage_of, linear_name, train
@@ -221,6 +220,8 @@ class Project:
                 out / "champion.parquet" if champion else None,
             )
             progress("report")
+            from .report import report  # matplotlib takes long to import, and only this needs it
+
             report(out, self.settings.name, out / "report.html")
             self.registry.log(
                 run, told["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}

@@ -2,6 +2,9 @@
 
 import contextlib
 import logging
+import sqlite3
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,10 @@ from .artifact import digest
 from .errors import Fault, UsageError
 
 HISTORY = "champions"
+_VERSIONS = """
+    SELECT version, key, value FROM model_version_tags JOIN model_versions USING (name, version)
+    WHERE name = ? AND current_stage <> 'Deleted_Internal' ORDER BY version
+"""
 
 
 class Version(Struct, kw_only=True):
@@ -29,29 +36,54 @@ class Registry:
 
     The truth about champions is one tag of the registered model, the list of all champions so far, because one write is
     all or nothing. The aliases champion, previous and challenger are made from it for people to see.
+
+    All is written by MLflow, which takes seconds and a lot of memory to import; versions are read without it.
     """
 
     def __init__(self, root: Path, name: str) -> None:
-        """Open (or make) `root/mlflow.db`; the files of runs and models lie in `root/runs`."""
+        """Look after `root/mlflow.db`; the files of runs and models lie in `root/runs`."""
+        self._db, self._runs, self._name = root / "mlflow.db", root / "runs", name
+
+    @cached_property
+    def _client(self) -> Any:
+        """MLflow over the database, which is made where it is missing."""
         import mlflow
         from mlflow.tracking import MlflowClient
 
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
-        self._runs, self._name = root / "runs", name
-        uri = f"sqlite:///{(root / 'mlflow.db').resolve().as_posix()}"
+        uri = f"sqlite:///{self._db.resolve().as_posix()}"
         mlflow.set_tracking_uri(uri)
-        try:
-            self._client = MlflowClient(uri)
+        with self._opening():
+            client = MlflowClient(uri)
             self._runs.mkdir(exist_ok=True)
-            found = self._client.get_experiment_by_name(name)
+            found = client.get_experiment_by_name(self._name)
             self._experiment = (
-                found.experiment_id if found else self._client.create_experiment(name, self._runs.resolve().as_uri())
+                found.experiment_id if found else client.create_experiment(self._name, self._runs.resolve().as_uri())
             )
             with contextlib.suppress(OSError):
                 Path("mlruns").rmdir()  # MLflow makes an empty folder wherever one stands
-        except Exception as error:  # whatever lies below MLflow: sqlite, the disk, permissions
-            raise Fault(f"The registry {root / 'mlflow.db'} cannot be opened: {str(error).splitlines()[0]}") from None
+        return client
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever lies below: sqlite, the disk, permissions
+            raise Fault(f"The registry {self._db} cannot be opened: {str(error).splitlines()[0]}") from None
+
+    def _read(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        """Ask the database itself, if there is one."""
+        if not self._db.is_file():
+            return []
+        uri = f"{self._db.resolve().as_uri()}?mode=rw"  # not made, but a write that was cut off may be taken back
+        with self._opening(), contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+            try:
+                return db.execute(query, values).fetchall()
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):  # cut off while it was made; MLflow goes on with it
+                    return []
+                raise
 
     def start_run(self, data_version: str) -> str:
         """Begin an experiment run and return its id; runs that were cut off before are marked as killed."""
@@ -108,18 +140,13 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Return all versions, oldest first."""
-        found = self._client.search_model_versions(f"name = '{self._name}'")
-        made = [
-            Version(
-                version=int(v.version),
-                run=v.tags["run"],
-                line=v.tags["line"],
-                digest=v.tags["digest"],
-                tags=dict(v.tags),
-            )
-            for v in found
+        tags: dict[int, dict[str, str]] = {}
+        for version, key, value in self._read(_VERSIONS, self._name):
+            tags.setdefault(version, {})[key] = value
+        return [
+            Version(version=version, run=told["run"], line=told["line"], digest=told["digest"], tags=told)
+            for version, told in tags.items()
         ]
-        return sorted(made, key=lambda v: v.version)
 
     def get(self, version: int) -> Version:
         """Return one version.
@@ -139,8 +166,8 @@ class Registry:
 
     def history(self) -> list[int]:
         """Return the champions so far, the present one last."""
-        found = self._client.search_registered_models(f"name = '{self._name}'")
-        return msgspec.json.decode(found[0].tags.get(HISTORY, "[]"), type=list[int]) if found else []
+        found = self._read("SELECT value FROM registered_model_tags WHERE name = ? AND key = ?", self._name, HISTORY)
+        return msgspec.json.decode(found[0][0], type=list[int]) if found else []
 
     def champion(self) -> Version | None:
         """Return the present champion."""

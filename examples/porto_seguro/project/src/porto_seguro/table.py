@@ -16,7 +16,8 @@ from . import dialect as written
 from .dialect import MISSING, Dialect, unique
 from .errors import DataError, Fault
 
-ROWS = 65_536
+ROWS = 32_768
+BLOCK = 1 << 21  # bytes of CSV that are read at once; several blocks are under way at a time
 
 
 class ConversionError(Exception):
@@ -88,7 +89,7 @@ def batches(
         with pacsv.open_csv(
             path,
             pacsv.ReadOptions(
-                column_names=list(dialect.names), skip_rows=dialect.skip, block_size=1 << 23, encoding=encoding
+                column_names=list(dialect.names), skip_rows=dialect.skip, block_size=BLOCK, encoding=encoding
             ),
             pacsv.ParseOptions(delimiter=dialect.separator, quote_char=dialect.quote, newlines_in_values=True),
             convert,
