@@ -183,8 +183,12 @@ class Bench:
 
     @cached_property
     def env(self) -> dict[str, str]:
-        """The environment of every process: threads that wait leave the processor to others, for peers as for us."""
-        return {**os.environ, "PYTHONPATH": str(self.project / "src"), "OMP_WAIT_POLICY": "PASSIVE"}
+        """The environment of every process: threads that wait leave the processor to others, for peers as for us.
+
+        Bytecode is kept, as it is where people work.
+        """
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "PYTHONPATH": str(self.project / "src"), "OMP_WAIT_POLICY": "PASSIVE"}
 
     def modules(self, *names: str) -> SimpleNamespace:
         """Import modules of the project into this process."""

@@ -167,3 +167,16 @@ def test_an_unknown_name_is_an_error_and_not_an_empty_place(template: Path, tmp_
 def test_no_module_is_longer_than_a_reader_likes(bake: Bake) -> None:
     for path in (bake() / "src").rglob("*.py"):
         assert len(path.read_text("utf-8").splitlines()) <= 250, path.name
+
+
+def test_the_map_in_the_readme_is_that_of_the_project(bake: Bake) -> None:
+    project = bake()
+    text = (project / "README.md").read_text("utf-8")
+    modules = text.partition("| module | its job |")[2].partition("\n\n")[0]
+    told = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in modules.splitlines() if "|" in line))
+    there = {path.stem for path in (project / "src").rglob("*.py")} - {"__init__", "__main__"}
+    assert sorted(told) == sorted(there)
+    places = text.partition("| place | what |")[2].partition("\n\n")[0]
+    named = re.findall(r"`([\w./-]+)`", "".join(line.split("|")[1] for line in places.splitlines() if "|" in line))
+    made_later = {"runs/", "mlflow.db"}
+    assert [name for name in named if name not in made_later and not (project / name).exists()] == []

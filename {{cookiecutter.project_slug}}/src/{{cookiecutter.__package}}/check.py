@@ -11,6 +11,8 @@ from .contract import Column, Contract, Rule
 from .encode import same_type
 from .errors import UsageError
 
+MISSING = "is missing"
+
 
 class _Test(NamedTuple):
     """A rule: `bad` is true for a row that breaks it; up to `tolerance` percent of the rows may."""
@@ -25,7 +27,7 @@ def _tests(column: Column, dtype: pl.DataType) -> list[_Test]:
     value = pl.col(column.name)
     tests = []
     if column.required:
-        tests.append(_Test(column.name, "is missing", value.is_null()))
+        tests.append(_Test(column.name, MISSING, value.is_null()))
     elif column.missing is not None:
         tests.append(
             _Test(
@@ -111,4 +113,7 @@ def check_file(path: Path, contract: Contract) -> tuple[pl.DataFrame, list[Probl
     """
     need = [c.name for c in contract.columns if c.role in ("feature", "target")]
     frame, problems, extra = read(path, contract, need)
-    return frame, problems + check_frame(frame, contract), extra
+    # What is not of its type became missing: it is told once.
+    wrong = {p.column: p.count for p in problems}
+    broken = [p for p in check_frame(frame, contract) if p.rule != MISSING or p.count > wrong.get(p.column, 0)]
+    return frame, problems + broken, extra

@@ -64,7 +64,7 @@ def contract_infer(
     for note in found.notes:
         show.line(f"- {note}")
     show.line(
-        f"{path}: {found.contract.task}, {len(roles['feature'])} features, {len(roles['identifier'])} identifiers, {len(roles['ignored'])} ignored."
+        f"{path}: {found.contract.task}, features {len(roles['feature'])}, identifiers {len(roles['identifier'])}, ignored {len(roles['ignored'])}."
     )
     show.line(f"Look it over, then: run --data {file}")
 
@@ -104,11 +104,13 @@ def data_sample(
     from .synth import sample, to_raw
     from .table import replacing
 
-    contract = project().contract
+    here = project()
+    contract = here.contract
     output = output or root() / "data" / "inbox" / "sample.csv"
     parquet = as_parquet(output)
     with replacing(output) as part, Writer(part, parquet) as writer:
         writer.write(to_raw(sample(contract, rows, seed), contract))
+    here.store.note_synthetic(output)
     show.as_json({"file": str(output), "rows": rows, "seed": seed}) if json else show.line(
         f"{output}: {rows:,} synthetic rows."
     )
@@ -189,11 +191,11 @@ def runs(last: Annotated[int, typer.Option(min=1, help="How many.")] = 20, json:
     names = list(dict.fromkeys(name for r in found for name in r["metrics"]))
     rows = [
         (r["run"][:8], datetime.fromtimestamp(r["started"] / 1000, UTC).strftime("%Y-%m-%d %H:%M"), r["status"].lower(), r["parameters"].get("estimator"),
-         r["tags"]["data_version"], r["tags"].get("decision"), *(r["metrics"].get(n) for n in names))
+         r["tags"]["data_version"], r["parameters"].get("sample", "all"), r["tags"].get("decision"), *(r["metrics"].get(n) for n in names))
         for r in found
     ]  # fmt: skip
     show.table(
         "Runs (mlflow ui --backend-store-uri sqlite:///mlflow.db shows more)",
-        ("run", "started", "status", "estimator", "data", "decision", *names),
+        ("run", "started", "status", "estimator", "data", "rows", "decision", *names),
         rows,
     )

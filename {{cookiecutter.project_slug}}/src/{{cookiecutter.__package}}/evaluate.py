@@ -51,6 +51,7 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     write_scores(out / "scores.parquet", rows, y, scores)
     told: dict[str, Any] = {"rows": len(y), "task": contract.task, "metric": metric_of(settings, contract.task)}
+    told["classes"] = contract.classes
     told["metrics"] = {name: measure(contract.task, y, score) for name, score in scores.items()}
     if champion:
         old = load_model(champion, champion_digest).predict(frame)

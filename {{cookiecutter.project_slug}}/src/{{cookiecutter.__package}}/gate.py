@@ -187,6 +187,8 @@ def _checks(
     if settings.goal.floor is not None:
         add(f"{metric} (floor)", measured[candidate][metric], settings.goal.floor, METRICS[metric])
     for rival in ("constant", "champion") if champion else ("constant",):
+        if rival not in measured:
+            raise ValueError(f"the evaluation has no metrics of the {rival}.")
         if "log_loss" in measured[candidate]:
             ratio = measured[candidate]["log_loss"] / measured[rival]["log_loss"]
             add(f"log_loss_ratio to the {rival}", ratio, limits.log_loss_ratio)

@@ -22,11 +22,15 @@ from .errors import DataError, UsageError
 from .table import replacing
 
 DATA, MANIFEST = "data.parquet", "manifest.json"
+SYNTHETIC = "synthetic rows"
 DATABASE = "DATABASE_URL"  # an SQLAlchemy URL; it may hold a password, so it never stands in a file
 
 
 class Manifest(Struct, kw_only=True):
-    """What is known of a data version; its name `version` is the beginning of the content's SHA-256."""
+    """What is known of a data version; its name `version` is the beginning of the content's SHA-256.
+
+    `known_as` names a published table whose checksum stands in the contract, or says that the rows are synthetic.
+    """
 
     version: str
     rows: int

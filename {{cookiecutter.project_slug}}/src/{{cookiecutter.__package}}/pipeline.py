@@ -14,6 +14,7 @@ from .contract import Contract, load_contract
 from .errors import UsageError
 from .evaluate import evaluate
 from .gate import Decision, gate
+from .ingest import SYNTHETIC
 from .registry import Registry, Version
 from .split import sample_rows, split
 from .store import Store, only_one
@@ -36,6 +37,16 @@ class Result(Struct, kw_only=True):
     report: str
     notes: list[str]
     seconds: float
+
+
+def _why_not_compared(champion: Version, line: str) -> str:
+    who = f"the champion (version {champion.version})"
+    if champion.line == line:
+        return f"These rows are real, but {who} learnt from synthetic ones only: it is not compared."
+    return (
+        f"Target, features or split are not those of {who}: this begins a new model line. "
+        "The old versions are kept; the old champion is not compared."
+    )
 
 
 class Project:
@@ -81,7 +92,7 @@ class Project:
                 progress("register")
                 made = self._register(run, decision)
                 result.model_version = made.version
-                if self.settings.promotion == "immediate" or not self._comparable(made.line):
+                if self.settings.promotion == "immediate" or not self._comparable(self._about(run)):
                     self.registry.promote(made.version)
                     result.decision = "promoted"
             return result
@@ -108,7 +119,7 @@ class Project:
             about = self._about(run)
             if about["sample"] or decision.decision != "passed":
                 return None
-            champion = self._comparable(about["line"])
+            champion = self._comparable(about)
             if about["judged_against"] != (champion.version if champion else None):
                 raise UsageError(
                     f"The champion has changed since this run was judged; judge it again: evaluate {run[:8]}"
@@ -147,9 +158,11 @@ class Project:
         told: dict[str, Any] = msgspec.json.decode((self.registry.folder(run) / "run.json").read_bytes())
         return told
 
-    def _comparable(self, line: str) -> Version | None:
+    def _comparable(self, about: dict[str, Any]) -> Version | None:
+        """The champion, unless it answers another question or only ever saw synthetic rows."""
         champion = self.registry.champion()
-        return champion if champion and champion.line == line else None
+        rehearsed = champion and champion.tags.get("synthetic") == "yes" and not about.get("synthetic")
+        return champion if champion and champion.line == about["line"] and not rehearsed else None
 
     @contextmanager
     def _noting_failure(self, run: str) -> Iterator[None]:
@@ -177,40 +190,27 @@ class Project:
             champion = self.registry.champion()
             parts = split(data, contract, settings.split, out / "split.parquet", self._holdout_from())
             line = f"{contract.line()}-{parts['parted']}"
-            notes = []
-            if champion and champion.line != line:
-                notes.append(
-                    f"Target, features or split are not those of the champion (version {champion.version}): this begins a new model line. "
-                    "The old versions are kept; the old champion is not compared."
-                )
+            about: dict[str, Any] = {"data_version": version, "sample": sample, "line": line, "parts": parts}
+            about["synthetic"] = self.store.manifest(version).known_as == SYNTHETIC
+            about["notes"] = [] if not champion or self._comparable(about) else [_why_not_compared(champion, line)]
             progress("train")
             lineage = lineage_of(self.root, settings, version) | {"line": line, "split": parts, "run": run}
             told = train(data, out / "split.parquet", contract, settings, out, lineage)
-            about = {"data_version": version, "sample": sample, "line": line, "parts": parts, "notes": notes}
             (out / "run.json").write_bytes(msgspec.json.encode(about))
-            self.registry.log(
-                run, {}, {"estimator": settings.model.estimator} | settings.model.parameters | told, {"line": line}
-            )
+            told |= settings.model.parameters | {"estimator": settings.model.estimator, "sample": sample or "all"}
+            self.registry.log(run, {}, told, {"line": line})
         self.registry.end_run(run)
         return run
 
     def _judge(self, run: str, progress: Progress) -> Decision:
         about, out, contract = self._about(run), self.registry.folder(run), self.contract
         data = out / "sample.parquet" if about["sample"] else self.store.path(about["data_version"])
-        champion = self._comparable(about["line"])
+        champion = self._comparable(about)
         with self._noting_failure(run):
             progress("evaluate")
             old = self.registry.model(champion) if champion else None
-            told = evaluate(
-                data,
-                out / "split.parquet",
-                out,
-                contract,
-                self.settings,
-                out,
-                old,
-                champion.digest if champion else None,
-            )
+            digest = champion.digest if champion else None
+            told = evaluate(data, out / "split.parquet", out, contract, self.settings, out, old, digest)
             progress("gate")
             decision = gate(
                 out / "scores.parquet",
@@ -234,6 +234,7 @@ class Project:
     def _register(self, run: str, decision: Decision) -> Version:
         about = self._about(run)
         tags = {"data_version": about["data_version"], "candidate": decision.candidate, "reason": decision.reasons[0]}
+        tags["synthetic"] = "yes" if about.get("synthetic") else "no"
         if "holdout_from" in about["parts"]:
             tags |= {"holdout_from": about["parts"]["holdout_from"], "split_by": self.settings.split.by}
         return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)

@@ -11,9 +11,10 @@ import msgspec
 
 from . import clock
 from .clean import Problem
+from .config import file_hash
 from .contract import Contract
 from .errors import DataError, Fault, UsageError
-from .ingest import DATA, MANIFEST, Manifest, Rejected, ingest
+from .ingest import DATA, MANIFEST, SYNTHETIC, Manifest, Rejected, ingest
 from .table import look
 
 
@@ -24,7 +25,7 @@ class Store:
         """Look after `root/data`; nothing is made before it is needed."""
         self.folder = root / "data"
         self.inbox, self.archive, self.quarantine = (self.folder / name for name in ("inbox", "archive", "quarantine"))
-        self._versions = self.folder / "versions"
+        self._versions, self._drawn = self.folder / "versions", self.folder / ".synthetic"
 
     def versions(self) -> list[Manifest]:
         """Return the manifests of all versions, oldest first."""
@@ -46,6 +47,10 @@ class Store:
                 f"There is no data version (and no file) {version}; known: {known}. Take in a file first: ingest FILE"
             )
         return path
+
+    def manifest(self, version: str) -> Manifest:
+        """Return what is known of a version."""
+        return msgspec.json.decode(self.path(version).with_name(MANIFEST).read_bytes(), type=Manifest)
 
     def latest(self) -> Manifest:
         """Return the newest version.
@@ -81,11 +86,21 @@ class Store:
             for known in before:
                 if known.version == manifest.version:
                     return known, False
+            if manifest.source_sha256 in self._synthetic() and (not base or before[-1].known_as == SYNTHETIC):
+                manifest.known_as = SYNTHETIC
             manifest.sequence = before[-1].sequence + 1 if before else 1
             manifest.based_on = before[-1].version if base else ""
             (scratch / "new" / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
             (scratch / "new").replace(self._versions / manifest.version)
         return manifest, True
+
+    def note_synthetic(self, path: Path) -> None:
+        """Remember the checksum of a file with synthetic rows, so that they are known again when they are taken in."""
+        self.folder.mkdir(exist_ok=True)
+        self._drawn.write_text("\n".join([*self._synthetic()[-99:], file_hash(path) or ""]), "utf-8")
+
+    def _synthetic(self) -> list[str]:
+        return self._drawn.read_text("utf-8").split() if self._drawn.exists() else []
 
     def take_inbox(self, contract: Contract, append: bool = False) -> Iterator[tuple[Path, Manifest | None, bool, str]]:
         """Take in the files of the inbox by name, one after the other.

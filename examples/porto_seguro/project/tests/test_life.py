@@ -154,6 +154,34 @@ def test_another_question_begins_a_new_line(living: Path, command: Command) -> N
     assert "another question" in said
 
 
+def test_a_champion_of_synthetic_rows_makes_way_for_real_ones_and_never_the_other_way(
+    project: Path, command: Command
+) -> None:
+    assert command(project, "data", "sample", "--rows", 20_000, "--output", project / "drawn.parquet")[0] == 0
+    first = decoded(command(project, "run", "--data", "drawn.parquet", "--json")[1])
+    assert first["decision"] == "promoted"
+    # Nothing but the checksum tells these rows from real ones.
+    pl.read_parquet(project / "drawn.parquet").head(19_000).write_parquet(project / "real.parquet")
+    real = decoded(command(project, "run", "--data", "real.parquet", "--json")[1])
+    assert (real["decision"], real["model_version"]) == ("promoted", 2)
+    assert "synthetic" in real["notes"][0]
+    again = decoded(command(project, "run", "--data", first["data_version"], "--json")[1])
+    assert again["decision"] == "kept_champion", "synthetic rows must not take the place of a real champion"
+    assert Project(project).registry.history() == [1, 2]
+
+
+def test_versions_are_those_that_mlflow_lists(living: Path) -> None:
+    """They are read from its database without it, which saves seconds at each start."""
+    from mlflow.tracking import MlflowClient
+
+    here = Project(living)
+    client = MlflowClient(f"sqlite:///{(living / 'mlflow.db').as_posix()}")
+    found = client.search_model_versions(f"name = '{here.settings.name}'")
+    assert {int(v.version): dict(v.tags) for v in found} == {v.version: v.tags for v in here.registry.versions()}
+    champion = client.get_model_version_by_alias(here.settings.name, "champion")
+    assert here.registry.champion() == here.registry.get(int(champion.version))
+
+
 def test_an_error_promotes_nothing_and_the_next_run_works(
     living: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +206,7 @@ def test_a_sample_is_never_registered(living: Path, command: Command) -> None:
     told = decoded(command(living, "run", "--sample", 2000, "--json")[1])
     assert told["model_version"] is None
     assert any("sample" in note for note in told["notes"])
+    assert Project(living).registry.runs()[0]["parameters"]["sample"] == "2000"
 
 
 def test_what_cannot_be_scored_gives_no_output(living: Path, command: Command) -> None:

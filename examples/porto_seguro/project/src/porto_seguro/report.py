@@ -3,6 +3,7 @@
 import html
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def report(folder: Path, name: str, out: Path) -> None:
         _section(
             "Against its rivals",
             _draw((12, 0.8 + 0.4 * len(decision.differences)), lambda ax: _forest(ax, decision)),
-            "Above zero is better. The lines end at the bounds from a paired bootstrap.",
+            "Above zero is better. The lines end at the bounds from a paired bootstrap, each of which holds at the confidence of the gate.",
         ),
-        _section("How it behaves", _curves(told["task"], y, scores, decision.candidate)),
+        _section("How it behaves", _curves(told, y, scores, decision.candidate)),
         _section("What it rests on", _bars(told[decision.candidate]["importance"])),
         _section(
             "Limits",
@@ -155,19 +156,15 @@ def _bars(importance: dict[str, float]) -> str:
     return _draw((12, 0.8 + 0.3 * len(top)), paint)
 
 
-def _curves(task: Task, y: Vector, scores: dict[str, Vector], candidate: str) -> str:
+def _curves(told: dict[str, Any], y: Vector, scores: dict[str, Vector], candidate: str) -> str:
+    task: Task = told["task"]
     shown = {n: s for n, s in scores.items() if n != "constant"}
     if task == "regression":
-        return _draw(
-            (12, 4),
-            lambda ax: _predicted(ax, y, shown[candidate]),
-            lambda ax: _residuals(ax, y, shown),
-            lambda ax: _calibration(ax, y, shown),
-        )
+        fit = partial(_predicted, y=y, score=shown[candidate])
+        return _draw((12, 4), fit, partial(_residuals, y=y, scores=shown), partial(_calibration, y=y, scores=shown))
     if task == "multiclass":
-        return _draw(
-            (12, 5), lambda ax: _confusion(ax, y, shown[candidate]), lambda ax: _calibration(ax, *_pooled(y, shown))
-        )
+        confusion = partial(_confusion, y=y, score=shown[candidate], names=told["classes"])
+        return _draw((12, 5), confusion, lambda ax: _calibration(ax, *_pooled(y, shown)))
     return _draw((12, 5), lambda ax: _roc(ax, y, shown), lambda ax: _precision(ax, y, shown)) + _draw(
         (12, 5), lambda ax: _calibration(ax, y, shown), lambda ax: _lift(ax, y, shown)
     )
@@ -223,8 +220,8 @@ def _pooled(y: Vector, scores: dict[str, Vector]) -> tuple[Vector, dict[str, Vec
     return np.concatenate([(y == k).astype(float) for k in range(classes)]), {n: s.T.ravel() for n, s in scores.items()}
 
 
-def _confusion(ax: Axes, y: Vector, score: Vector) -> None:
-    classes = score.shape[1]
+def _confusion(ax: Axes, y: Vector, score: Vector, names: list[Any]) -> None:
+    classes = len(names)
     counts = np.zeros((classes, classes))
     np.add.at(counts, (y.astype(int), score.argmax(axis=1)), 1)
     ax.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
@@ -232,8 +229,9 @@ def _confusion(ax: Axes, y: Vector, score: Vector) -> None:
         for j in range(classes):
             ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center")
     ax.grid(visible=False)
-    ticks = range(0, classes, 1 + classes // 12)
-    ax.set(title="Confusion", xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
+    ax.set(title="Confusion", xlabel="predicted class", ylabel="true class")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(range(0, classes, 1 + classes // 12), [str(n)[:12] for n in names[:: 1 + classes // 12]])
 
 
 def _predicted(ax: Axes, y: Vector, score: Vector) -> None:
