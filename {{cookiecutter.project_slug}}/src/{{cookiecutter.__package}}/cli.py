@@ -186,7 +186,7 @@ def score(
     chosen = registry.get(version) if version else registry.champion()
     if chosen is None:
         raise UsageError("There is no champion yet: run")
-    model = load_model(registry.model(chosen), chosen.digest)
+    model = load_model(registry.model(chosen), chosen.digest, chosen.engine)
     with local(source) as path, show.rows(quiet=json) as progress:
         done = score(model, path, target, progress)
     if json:

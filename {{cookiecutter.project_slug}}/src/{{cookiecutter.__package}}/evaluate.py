@@ -11,7 +11,7 @@ from . import clock
 from .artifact import Model, load_model, size_mb
 from .config import METRICS, Settings
 from .contract import Contract, Task
-from .encode import Vector, encode_target
+from .encode import LARGEST, Vector, encode_target
 from .errors import DataError
 from .metrics import measure, prepare
 from .split import HOLDOUT
@@ -20,6 +20,7 @@ from .train import linear_name, metric_of
 
 PROBE = 5_000  # holdout rows on which robustness and importance are measured
 BINS = 10
+TOLERANCE = 1e-5  # between the estimator and its ONNX form: in probability, or as a share of the range of predictions
 
 
 def evaluate(
@@ -62,6 +63,7 @@ def evaluate(
         told[name] = {
             "guards": guards(loaded[name], models / name, frame, y, scores[name], told["metric"], bar),
             "importance": importance(loaded[name], frame.head(PROBE), y[:PROBE], told["metric"]),
+            "onnx": parity(loaded[name], models / name, frame, scores[name]),
         }
     with replacing(out / "evaluation.json") as part:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(told)))
@@ -141,6 +143,43 @@ def guards(
         "missing_drop": drop(probe.with_columns(blank)),
         "extreme_drop": drop(probe.with_columns(extreme)),
     }
+
+
+def parity(model: Model, folder: Path, frame: pl.DataFrame, score: Vector) -> dict[str, Any]:
+    """Compare the ONNX form with the estimator: on all rows, on rows with gaps, and on rows far from what was seen.
+
+    Conversions may be wrong without a word, so that only a form that gives the same scores may serve.
+
+    Args:
+        model: with its own estimator.
+        folder: where it is saved.
+        frame: the holdout.
+        score: what the estimator gives it.
+
+    Returns:
+        `engine` (onnx or native), `rows` compared, the largest `difference`, and in words the `reason`.
+    """
+    if "no_onnx" in model.lineage:
+        return {"engine": "native", "rows": 0, "difference": None, "reason": model.lineage["no_onnx"]}
+    x = model.encoder.transform(model.features(frame))
+    some = x[:PROBE]
+    rng = np.random.default_rng(0)
+    gaps = np.where(rng.random(some.shape) < 0.1, np.float32(np.nan), some)
+    far = np.clip(some * rng.choice(np.array([-1e3, 1, 1e3], np.float32), some.shape), -LARGEST, LARGEST)
+    odd = np.concatenate([gaps, far, np.full_like(some[:1], np.nan)]).astype(np.float32)
+    try:
+        other = load_model(folder, engine="onnx")
+        theirs = np.concatenate([other.scores_of(x), other.scores_of(odd)])
+    except Exception as error:  # the runtime's own kinds
+        return {"engine": "native", "rows": 0, "difference": None, "reason": str(error).splitlines()[0][:200]}
+    ours = np.concatenate([score, model.scores_of(odd)])
+    unit = 1.0 if model.contract.task != "regression" else max(float(np.ptp(ours)), 1e-30)
+    gap = np.abs(ours - theirs) / unit
+    worst = float(np.max(gap)) if np.isfinite(gap).all() else float("inf")
+    told = {"engine": "onnx" if worst <= TOLERANCE else "native", "rows": len(ours), "difference": worst}
+    off = int((~(gap <= TOLERANCE)).reshape(len(gap), -1).any(axis=1).sum())
+    said = f"it gives other scores for {off:,} of {len(ours):,} rows, by up to {worst:.2g}"
+    return told | {"reason": "" if worst <= TOLERANCE else said}
 
 
 def _latency(model: Model, frame: pl.DataFrame) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .artifact import digest
+from .artifact import Engine, digest
 from .errors import Fault, UsageError
 
 HISTORY = "champions"
@@ -29,6 +29,11 @@ class Version(Struct, kw_only=True):
     line: str
     digest: str
     tags: dict[str, str]
+
+    @property
+    def engine(self) -> Engine:
+        """What scores with it: ONNX where that was found to give the same scores."""
+        return "onnx" if self.tags.get("engine") == "onnx" else "native"
 
 
 class Registry:

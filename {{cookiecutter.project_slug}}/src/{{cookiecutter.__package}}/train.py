@@ -17,6 +17,7 @@ from .config import Settings, file_hash
 from .contract import Contract, Task
 from .encode import Vector, encode_target, fit_encoder
 from .errors import DataError, UsageError
+from .export import to_onnx
 from .metrics import BY_TASK, Indices
 from .split import STOP, TRAIN
 
@@ -102,12 +103,14 @@ def train(
             ) from None
         if rounds := getattr(fitted, "n_estimators_", None):
             told["rounds"] = int(rounds)
-        save_model(
-            Model(
-                contract, mine.encoder, fitted, lineage=lineage | {"estimator": name, "parameters": parameters} | told
-            ),
-            out / folder,
-        )
+        about = lineage | {"estimator": name, "parameters": parameters} | told
+        onnx = None
+        if folder == "model" or (folder != "constant" and settings.gate.simpler_wins):
+            try:
+                onnx = to_onnx(fitted, x.shape[1])
+            except Exception as error:  # of many kinds; the estimator itself scores as well, only slower
+                about["no_onnx"] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        save_model(Model(contract, mine.encoder, fitted, lineage=about), out / folder, onnx)
     return told
 
 

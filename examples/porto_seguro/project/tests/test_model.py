@@ -5,14 +5,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from conftest import made_up
+from lightgbm import LGBMClassifier
 from polars.testing import assert_frame_equal
 from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
 
 from porto_seguro import model as recipe
+from porto_seguro import train
 from porto_seguro.artifact import load_model
 from porto_seguro.clean import read
 from porto_seguro.config import Gate, Goal, Settings, load_settings
@@ -20,6 +24,7 @@ from porto_seguro.contract import load_contract
 from porto_seguro.encode import Encoder, Feature, encode_target, fit_encoder
 from porto_seguro.errors import Fault, UsageError
 from porto_seguro.evaluate import calibration, write_scores
+from porto_seguro.export import Runner, to_onnx
 from porto_seguro.gate import Decision, gate
 from porto_seguro.infer import infer
 from porto_seguro.metrics import measure, prepare, resample
@@ -314,6 +319,46 @@ def test_scoring_in_batches_of_any_size_gives_the_same(
     scoring.score(model, lived / "rows.csv", tmp_path / "small.parquet")
     # Linear models multiply matrices, whose last bits depend on their shape.
     assert_frame_equal(pl.read_parquet(tmp_path / "small.parquet"), found, rel_tol=1e-5, abs_tol=1e-7)
+
+
+def test_the_onnx_form_gives_the_scores_of_the_estimator(lived: Path) -> None:
+    here = Project(lived)
+    champion = here.registry.champion()
+    assert champion
+    assert champion.engine == "onnx"
+    native, onnx = (load_model(here.registry.model(champion), champion.digest, e) for e in ("native", "onnx"))
+    rows, problems, _ = read(lived / "rows.csv", here.contract, native.needs)
+    assert not problems
+    assert np.abs(native.predict(rows) - onnx.predict(rows)).max() < 1e-6
+    # Thresholds between two float32 numbers: rounded up, one of them would let a value pass that it holds back.
+    x = np.array([[1.0], [np.nextafter(np.float32(1), np.float32(2))]] * 200, np.float32)
+    split = LGBMClassifier(n_estimators=1, min_child_samples=1, verbose=-1).fit(x, np.arange(400) % 2)
+    runner = Runner(to_onnx(split, 1), "binary")
+    assert np.allclose(runner.scores(x), split.predict_proba(x)[:, 1], atol=1e-6)
+
+
+def test_an_onnx_form_that_scores_otherwise_is_not_used_and_said(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def wrong(estimator: Any, features: int) -> bytes:
+        return to_onnx(LogisticRegression().fit(rng.normal(size=(50, features)), np.arange(50) % 2), features)
+
+    def broken(estimator: Any, features: int) -> bytes:
+        return b"no model"
+
+    for name, make in (("wrong", wrong), ("broken", broken)):
+        root = shutil.copytree(lived, tmp_path / name, ignore=shutil.ignore_patterns("runs", "mlflow.db*"))
+        monkeypatch.setattr(train, "to_onnx", make)
+        result = Project(root).run()
+        assert result.decision == "promoted"
+        assert any("not its ONNX form" in note for note in result.notes)
+        champion = Project(root).registry.champion()
+        assert champion
+        assert champion.engine == "native"
+        told = msgspec.json.decode((Path(result.report).parent / "evaluation.json").read_bytes())["model"]["onnx"]
+        assert ("rows" in told["reason"]) == (name == "wrong")
 
 
 def test_settings_with_a_slip_are_refused_by_name(project: Path) -> None:

@@ -3,11 +3,12 @@
 import hashlib
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import polars as pl
@@ -18,9 +19,11 @@ from .config import file_hash
 from .contract import Contract, load_contract, save_contract
 from .encode import Encoder, Matrix, Vector, from_json, to_json
 from .errors import DataError, Fault
+from .export import Runner
 from .table import replacing
 
-MANIFEST = "manifest.json"
+MANIFEST, ONNX = "manifest.json", "model.onnx"
+Engine = Literal["native", "onnx"]
 _NATIVE = Path("data", "native")  # where MLflow puts what its loader is given
 
 
@@ -35,9 +38,30 @@ class Model:
         code: ModuleType = current,
         lineage: Mapping[str, Any] | None = None,
     ) -> None:
-        """Put the parts together; `code` is the `model.py` that the estimator was trained with."""
-        self.contract, self.encoder, self.estimator, self.lineage = contract, encoder, estimator, dict(lineage or {})
-        self._code = code
+        """Put the parts together.
+
+        Args:
+            contract, encoder: how rows become a matrix.
+            estimator: fitted; or the path of its file, which is then read when it is first needed.
+            code: the `model.py` that the estimator was trained with.
+            lineage: where it comes from.
+        """
+        self.contract, self.encoder, self.lineage = contract, encoder, dict(lineage or {})
+        self._estimator, self._code = estimator, code
+        self._runner: Runner | None = None
+
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator."""
+        if isinstance(self._estimator, Path):
+            import joblib
+
+            self._estimator = joblib.load(self._estimator)
+        return self._estimator
+
+    def use(self, runner: Runner) -> None:
+        """Let an ONNX model score in the place of the estimator."""
+        self._runner = runner
 
     @property
     def needs(self) -> list[str]:
@@ -59,6 +83,8 @@ class Model:
 
     def scores_of(self, x: Matrix) -> Vector:
         """Score encoded rows, shape (n, features)."""
+        if self._runner:
+            return self._runner.scores(x)
         scores: Vector = self._code.scores(self.estimator, x, self.contract.task)
         return scores
 
@@ -77,17 +103,24 @@ class Model:
         return self.predict(clean_rows)
 
 
-def save_model(model: Model, folder: Path) -> None:
-    """Write a model folder: an MLflow `python_function` model whose manifest lists the checksum of each file."""
+def save_model(model: Model, folder: Path, onnx: bytes | None = None) -> None:
+    """Write a model folder: an MLflow `python_function` model whose manifest lists the checksum of each file.
+
+    Args:
+        model: what to save.
+        folder: where; it must not exist.
+        onnx: the estimator as ONNX, if it could be converted.
+    """
     import joblib
     import mlflow.pyfunc
 
     # No MLflow signature: it refuses an integer where a float was declared. `predict_raw` checks against the contract.
-    package = Path(__file__).parent
     with replacing(folder) as part:
         native = part.parent / "native"
         native.mkdir()
         joblib.dump(model.estimator, native / "estimator.joblib")
+        if onnx:
+            (native / ONNX).write_bytes(onnx)
         (native / "encoder.json").write_bytes(to_json(model.encoder))
         (native / "lineage.json").write_bytes(msgspec.json.format(msgspec.json.encode(model.lineage)))
         (native / "model.py").write_bytes(Path(current.__file__).read_bytes())
@@ -96,13 +129,11 @@ def save_model(model: Model, folder: Path) -> None:
             part,
             loader_module=__name__,
             data_path=str(native),
-            code_paths=[str(package)],
+            code_paths=[str(Path(__file__).parent)],
             pip_requirements=_requirements(),
         )
         for litter in part.rglob("__pycache__"):
-            for file in litter.iterdir():
-                file.unlink()
-            litter.rmdir()
+            shutil.rmtree(litter)
         (part / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(_checksums(part))))
 
 
@@ -111,7 +142,18 @@ def _requirements() -> list[str]:
 
     return [
         f"{name}=={version(name)}"
-        for name in ("joblib", "lightgbm", "msgspec", "numpy", "pandas", "polars", "pyarrow", "pyyaml", "scikit-learn")
+        for name in (
+            "joblib",
+            "lightgbm",
+            "msgspec",
+            "numpy",
+            "onnxruntime",
+            "pandas",
+            "polars",
+            "pyarrow",
+            "pyyaml",
+            "scikit-learn",
+        )
     ]
 
 
@@ -130,12 +172,14 @@ def size_mb(folder: Path) -> float:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
 
 
-def load_model(folder: Path, expected: str | None = None) -> Model:
+def load_model(folder: Path, expected: str | None = None, engine: Engine = "native", threads: int = 0) -> Model:
     """Read a model folder, after every file was compared with the manifest and before anything is unpickled.
 
     Args:
         folder: what `save_model` wrote.
         expected: the digest of the manifest, where it is known.
+        engine: what scores: the estimator itself, or its ONNX form.
+        threads: of the ONNX form, for one call; 0 takes every core.
 
     Raises:
         Fault: a file is missing or changed.
@@ -155,16 +199,20 @@ def load_model(folder: Path, expected: str | None = None) -> Model:
         raise Fault(
             f"The model in {folder} was changed after it was saved ({', '.join(wrong[:3])}). Nothing was loaded."
         )
-    return _load_native(folder / _NATIVE)
+    model = _load_native(folder / _NATIVE)
+    if engine == "onnx":
+        try:
+            model.use(Runner((folder / _NATIVE / ONNX).read_bytes(), model.contract.task, threads))
+        except Exception as error:  # the runtime's own kinds
+            raise Fault(f"The ONNX form of the model in {folder} cannot be loaded: {error}.") from None
+    return model
 
 
 def _load_native(native: Path) -> Model:
-    import joblib
-
     return Model(
         load_contract(native / "contract.yaml"),
         from_json((native / "encoder.json").read_bytes()),
-        joblib.load(native / "estimator.joblib"),
+        native / "estimator.joblib",
         _code_of(native / "model.py"),
         msgspec.json.decode((native / "lineage.json").read_bytes()),
     )

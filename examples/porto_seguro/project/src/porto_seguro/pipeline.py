@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from . import clock
 from .config import Settings, load_settings
@@ -16,37 +15,12 @@ from .evaluate import evaluate
 from .gate import Decision, gate
 from .ingest import SYNTHETIC
 from .registry import Registry, Version
+from .result import Result, result_of, told, why_not_compared
 from .split import sample_rows, split
 from .store import Store, only_one
-from .train import lineage_of, linear_name, train
+from .train import lineage_of, train
 
 Progress = Callable[[str], None]
-
-
-class Result(Struct, kw_only=True):
-    """What `run` tells; `champion` is the one that there was before, its metrics those on the same holdout."""
-
-    data_version: str
-    run: str
-    model_version: int | None
-    decision: str
-    reasons: list[str]
-    metrics: dict[str, float]
-    champion: dict[str, Any] | None
-    baselines: dict[str, dict[str, float]]
-    report: str
-    notes: list[str]
-    seconds: float
-
-
-def _why_not_compared(champion: Version, line: str) -> str:
-    who = f"the champion (version {champion.version})"
-    if champion.line == line:
-        return f"These rows are real, but {who} learnt from synthetic ones only: it is not compared."
-    return (
-        f"Target, features or split are not those of {who}: this begins a new model line. "
-        "The old versions are kept; the old champion is not compared."
-    )
 
 
 class Project:
@@ -85,7 +59,7 @@ class Project:
             version = self._data(data)
             run = self._train(version, sample, progress)
             decision = self._judge(run, progress)
-            result = self._result(run, version, decision, self.registry.champion(), clock.seconds() - start)
+            result = result_of(self.registry.folder(run), run, version, decision, self.registry.champion())
             if sample:
                 result.notes.append("A run on a sample is never registered.")
             elif decision.decision == "passed":
@@ -95,6 +69,7 @@ class Project:
                 if self.settings.promotion == "immediate" or not self._comparable(self._about(run)):
                     self.registry.promote(made.version)
                     result.decision = "promoted"
+            result.seconds = round(clock.seconds() - start, 2)
             return result
 
     def train(self, data: str | None = None, sample: int | None = None, progress: Progress = lambda step: None) -> str:
@@ -155,8 +130,7 @@ class Project:
         return str(found[0])
 
     def _about(self, run: str) -> dict[str, Any]:
-        told: dict[str, Any] = msgspec.json.decode((self.registry.folder(run) / "run.json").read_bytes())
-        return told
+        return told(self.registry.folder(run) / "run.json")
 
     def _comparable(self, about: dict[str, Any]) -> Version | None:
         """The champion, unless it answers another question or only ever saw synthetic rows."""
@@ -192,13 +166,13 @@ class Project:
             line = f"{contract.line()}-{parts['parted']}"
             about: dict[str, Any] = {"data_version": version, "sample": sample, "line": line, "parts": parts}
             about["synthetic"] = self.store.manifest(version).known_as == SYNTHETIC
-            about["notes"] = [] if not champion or self._comparable(about) else [_why_not_compared(champion, line)]
+            about["notes"] = [] if not champion or self._comparable(about) else [why_not_compared(champion, line)]
             progress("train")
             lineage = lineage_of(self.root, settings, version) | {"line": line, "split": parts, "run": run}
-            told = train(data, out / "split.parquet", contract, settings, out, lineage)
+            learnt = train(data, out / "split.parquet", contract, settings, out, lineage)
             (out / "run.json").write_bytes(msgspec.json.encode(about))
-            told |= settings.model.parameters | {"estimator": settings.model.estimator, "sample": sample or "all"}
-            self.registry.log(run, {}, told, {"line": line})
+            learnt |= settings.model.parameters | {"estimator": settings.model.estimator, "sample": sample or "all"}
+            self.registry.log(run, {}, learnt, {"line": line})
         self.registry.end_run(run)
         return run
 
@@ -210,7 +184,7 @@ class Project:
             progress("evaluate")
             old = self.registry.model(champion) if champion else None
             digest = champion.digest if champion else None
-            told = evaluate(data, out / "split.parquet", out, contract, self.settings, out, old, digest)
+            measured = evaluate(data, out / "split.parquet", out, contract, self.settings, out, old, digest)
             progress("gate")
             decision = gate(
                 out / "scores.parquet",
@@ -224,7 +198,7 @@ class Project:
 
             report(out, self.settings.name, out / "report.html")
             self.registry.log(
-                run, told["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
+                run, measured["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
             )
             about["judged_against"] = champion.version if champion else None
             (out / "run.json").write_bytes(msgspec.json.encode(about))
@@ -234,17 +208,8 @@ class Project:
     def _register(self, run: str, decision: Decision) -> Version:
         about = self._about(run)
         tags = {"data_version": about["data_version"], "candidate": decision.candidate, "reason": decision.reasons[0]}
+        tags["engine"] = told(self.registry.folder(run) / "evaluation.json")[decision.candidate]["onnx"]["engine"]
         tags["synthetic"] = "yes" if about.get("synthetic") else "no"
         if "holdout_from" in about["parts"]:
             tags |= {"holdout_from": about["parts"]["holdout_from"], "split_by": self.settings.split.by}
         return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)
-
-    def _result(self, run: str, version: str, decision: Decision, old: Version | None, seconds: float) -> Result:
-        out = self.registry.folder(run)
-        metrics = msgspec.json.decode((out / "evaluation.json").read_bytes())["metrics"]
-        return Result(
-            data_version=version, run=run, model_version=None, decision=decision.decision, reasons=decision.reasons,
-            metrics=metrics[decision.candidate], baselines={n: metrics[n] for n in ("constant", linear_name(self.contract.task))},
-            champion={"version": old.version, "metrics": metrics.get("champion")} if old else None,
-            report=str(out / "report.html"), notes=self._about(run)["notes"], seconds=round(seconds, 2),
-        )  # fmt: skip
