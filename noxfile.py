@@ -126,9 +126,10 @@ def lock(session: nox.Session) -> None:
         "--python-version", SUPPORTED[0], "--fork-strategy", "fewest",
         "--custom-compile-command", "nox -s lock", *session.posargs,
     )  # fmt: skip
-    with session.chdir(TEMPLATE):
-        for name in ("project", "dev"):
-            session.run(*compile_, f"requirements/{name}.in", "-o", f"requirements/{name}.txt", external=True)
+    locks = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
+    with session.chdir(f"{TEMPLATE}/requirements"):
+        for name, wanted in locks.items():
+            session.run(*compile_, *wanted, "-o", f"{name}.txt", external=True)
     # The same versions as in a project, for the two share an environment.
     session.run(
         *compile_, "--group", "kit", "-c", f"{TEMPLATE}/requirements/dev.txt", "-o", "requirements.txt",

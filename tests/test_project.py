@@ -59,6 +59,10 @@ def test_it_builds_with_its_command_and_its_requirements(project: Path, tmp_path
         metadata = wheel.read(files["METADATA"]).decode().splitlines()
     assert "my-model = my_model.cli:main" in command
     assert files["__main__.py"] == "my_model/__main__.py"
-    asked = (project / "requirements" / "project.in").read_text("utf-8").splitlines()
+    asked = [
+        line
+        for name in ("serve", "project")
+        for line in (project / "requirements" / f"{name}.in").read_text("utf-8").splitlines()
+    ]
     wanted = [line for line in metadata if line.startswith("Requires-Dist")]
     assert len(wanted) == len([line for line in asked if line and line[0] != "#"])

@@ -20,7 +20,7 @@ if RUNNING != PYTHON:
         f"{PYTHON} and lets uv fetch it. If neither works, install Python {PYTHON} and start nox with it.",
         file=sys.stderr,
     )
-LOCKS = ("project", "dev")
+LOCKS = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
 
 
 def install(session: nox.Session) -> None:
@@ -69,11 +69,12 @@ def dev(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def lock(session: nox.Session) -> None:
     """Pin requirements/*.in (`nox -s lock -- --upgrade` takes newer versions)."""
-    for name in LOCKS:
-        session.run(
-            "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes",
-            "--python-version", SUPPORTED[0], "--fork-strategy", "fewest",
-            "--custom-compile-command", "nox -s lock", *session.posargs,
-            f"requirements/{name}.in", "--output-file", f"requirements/{name}.txt",
-            external=True,
-        )  # fmt: skip
+    with session.chdir("requirements"):
+        for name, wanted in LOCKS.items():
+            session.run(
+                "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes",
+                "--python-version", SUPPORTED[0], "--fork-strategy", "fewest",
+                "--custom-compile-command", "nox -s lock", *session.posargs,
+                *wanted, "--output-file", f"{name}.txt",
+                external=True,
+            )  # fmt: skip

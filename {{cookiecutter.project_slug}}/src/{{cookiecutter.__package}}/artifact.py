@@ -23,6 +23,7 @@ from .export import Runner
 from .table import replacing
 
 MANIFEST, ONNX = "manifest.json", "model.onnx"
+LINEAGE = ("data_version", "contract", "settings", "trained_at", "run")
 Engine = Literal["native", "onnx"]
 _NATIVE = Path("data", "native")  # where MLflow puts what its loader is given
 
@@ -47,8 +48,8 @@ class Model:
             lineage: where it comes from.
         """
         self.contract, self.encoder, self.lineage = contract, encoder, dict(lineage or {})
-        self._estimator, self._code = estimator, code
-        self._runner: Runner | None = None
+        self._estimator, self.code = estimator, code
+        self.runner: Runner | None = None  # an ONNX model that scores in the place of the estimator
 
     @property
     def estimator(self) -> Any:
@@ -59,10 +60,6 @@ class Model:
             self._estimator = joblib.load(self._estimator)
         return self._estimator
 
-    def use(self, runner: Runner) -> None:
-        """Let an ONNX model score in the place of the estimator."""
-        self._runner = runner
-
     @property
     def needs(self) -> list[str]:
         """The columns that a row must have."""
@@ -70,7 +67,7 @@ class Model:
 
     def features(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the features of clean rows."""
-        out: pl.DataFrame = self._code.features(rows.select(self.needs))
+        out: pl.DataFrame = self.code.features(rows.select(self.needs))
         if out.height != rows.height:
             raise DataError(
                 f"features() in model.py returned {out.height} rows for {rows.height}; it must keep each row."
@@ -83,9 +80,9 @@ class Model:
 
     def scores_of(self, x: Matrix) -> Vector:
         """Score encoded rows, shape (n, features)."""
-        if self._runner:
-            return self._runner.scores(x)
-        scores: Vector = self._code.scores(self.estimator, x, self.contract.task)
+        if self.runner:
+            return self.runner.scores(x)
+        scores: Vector = self.code.scores(self.estimator, x, self.contract.task)
         return scores
 
     def predict_raw(self, rows: Any) -> Vector:
@@ -200,9 +197,11 @@ def load_model(folder: Path, expected: str | None = None, engine: Engine = "nati
             f"The model in {folder} was changed after it was saved ({', '.join(wrong[:3])}). Nothing was loaded."
         )
     model = _load_native(folder / _NATIVE)
+    if gone := [key for key in LINEAGE if not model.lineage.get(key)]:
+        raise Fault(f"The model in {folder} does not say where it comes from ({', '.join(gone)}). Nothing was loaded.")
     if engine == "onnx":
         try:
-            model.use(Runner((folder / _NATIVE / ONNX).read_bytes(), model.contract.task, threads))
+            model.runner = Runner((folder / _NATIVE / ONNX).read_bytes(), model.contract.task, threads)
         except Exception as error:  # the runtime's own kinds
             raise Fault(f"The ONNX form of the model in {folder} cannot be loaded: {error}.") from None
     return model

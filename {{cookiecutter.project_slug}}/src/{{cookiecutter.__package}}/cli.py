@@ -12,6 +12,7 @@ import typer
 
 from . import show
 from .cli_assets import contract_app, data_app, models, promote, rollback, runs
+from .cli_serve import serve
 from .errors import DataError, Fault, ProjectError, UsageError
 from .show import AsJson, choose, project, root
 
@@ -198,7 +199,7 @@ def score(
     show.line(f"{target}: {done.rows:,} rows scored by version {chosen.version}.", "green")
 
 
-for command in (models, promote, rollback, runs):
+for command in (models, promote, rollback, runs, serve):
     app.command()(command)
 
 

@@ -81,6 +81,25 @@ class Gate(Struct, forbid_unknown_fields=True, frozen=True):
     guards: Guards = Guards()
 
 
+class Serving(Struct, forbid_unknown_fields=True, frozen=True):
+    """Limits of the scoring service.
+
+    Attributes:
+        max_body_mb, max_rows: of one request; a larger one is answered with 413.
+        max_in_flight: requests that are answered at once; one more is told to come again (429).
+        body_seconds: how long a request may take to arrive.
+        memory_mb: memory that the process may take, for the alert; 0 for no limit.
+        log_file_mb: size at which the prediction log begins a new file.
+    """
+
+    max_body_mb: Positive = 4.0
+    max_rows: Annotated[int, Meta(ge=1)] = 10_000
+    max_in_flight: Annotated[int, Meta(ge=1)] = 64
+    body_seconds: Positive = 10.0
+    memory_mb: Annotated[float, Meta(ge=0)] = 1024.0
+    log_file_mb: Positive = 64.0
+
+
 class Settings(Struct, forbid_unknown_fields=True, frozen=True):
     """All of `conf/project.yaml`."""
 
@@ -89,6 +108,7 @@ class Settings(Struct, forbid_unknown_fields=True, frozen=True):
     split: Split = Split()
     model: Model = Model()
     gate: Gate = Gate()
+    serving: Serving = Serving()
     promotion: Literal["immediate", "staged"] = "immediate"
 
 

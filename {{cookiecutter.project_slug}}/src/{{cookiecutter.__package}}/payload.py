@@ -1,0 +1,207 @@
+"""Requests for scores: bytes in, the model's matrix out, every cell held against the contract."""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+import polars as pl
+from msgspec import Struct
+
+from .artifact import Model
+from .check import check_frame
+from .clean import Problem, clean
+from .contract import Column
+from .encode import Matrix
+from .fast import Cells, Fast
+
+
+class Table(Struct, forbid_unknown_fields=True):
+    """Rows as MLflow and Azure ML write them."""
+
+    columns: list[str]
+    data: list[list[Any]]
+    index: list[Any] | None = None
+
+
+class Body(Struct, forbid_unknown_fields=True):
+    """What a request may hold: `data` (lists in contract order, or objects) or `input_data`; and names for the rows."""
+
+    data: list[Any] | None = None
+    input_data: Table | None = None
+    ids: list[str | int] | None = None
+    params: dict[str, Any] | None = None
+
+
+class Invalid(Exception):
+    """A request that is refused; `errors` names row (from 0), column, rule and value."""
+
+    def __init__(self, status: int, cause: str, detail: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        """Give the HTTP status, the cause for the metrics, a sentence, and the cells that are wrong."""
+        super().__init__(detail)
+        self.status, self.cause, self.detail, self.errors = status, cause, detail, list(errors)
+
+
+class Rows(Struct):
+    """Rows that keep the contract: cells in contract order, ids where the caller gave some, and the model's matrix."""
+
+    cells: list[Cells]
+    ids: list[str | int] | None
+    x: Matrix
+    unseen: dict[str, int]
+
+
+class Reader:
+    """Read requests for one model.
+
+    Where `features()` in model.py returns the rows as they are, numbers and known labels are encoded without a data
+    frame, which takes microseconds. Whatever is unusual about a request goes the way of `score`, which gives the same
+    matrix and knows the sentences for what is wrong.
+    """
+
+    def __init__(self, model: Model, max_rows: int) -> None:
+        """Prepare for a model; a request may hold `max_rows` rows."""
+        self._model, self._max_rows = model, max_rows
+        self._decode = msgspec.json.Decoder(Body).decode
+        contract = model.contract
+        self._columns = contract.of("feature")
+        self._names = model.needs
+        self._pick = itemgetter(*self._names) if len(self._names) > 1 else lambda row: (row[self._names[0]],)
+        self._id = next((c.name for c in contract.of("identifier")), None)
+        self._orders: dict[int, list[str]] = {}
+        for roles in (("feature", "identifier", "ignored"), ("feature", "identifier"), ("feature",)):
+            names = [c.name for c in contract.columns if c.role in roles]
+            self._orders[len(names)] = names  # the last one wins: features only
+        self._fast = Fast.of(model)
+
+    def read(self, body: bytes) -> Rows:
+        """Read a request.
+
+        Raises:
+            Invalid: it is not JSON (400), of another shape or against the contract (422), or too long (413).
+        """
+        try:
+            asked = self._decode(body)
+        except msgspec.ValidationError as error:
+            raise Invalid(422, "type", f"The body is not of a shape that is understood: {error}.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Invalid(400, "body", f"The body is not JSON: {error}.") from None
+        cells, ids = self._cells(asked)
+        if asked.ids is not None:
+            ids = asked.ids
+            if len(ids) != len(cells):
+                raise Invalid(422, "type", f"There are {len(ids)} ids for {len(cells)} rows.")
+        x = self._fast(cells) if self._fast else None
+        if x is None:
+            x, unseen = self._slowly(cells)
+        else:
+            unseen = {}
+        return Rows(cells, ids, x, unseen)
+
+    def _cells(self, asked: Body) -> tuple[list[Cells], list[str | int] | None]:
+        """The cells in contract order, and the identifiers that stand in the rows."""
+        if (asked.data is None) == (asked.input_data is None):
+            raise Invalid(422, "type", "Give either `data` or `input_data`.")
+        rows: list[Any] = asked.data if asked.data is not None else asked.input_data.data  # type: ignore[union-attr]
+        if not rows:
+            raise Invalid(422, "type", "There are no rows.")
+        if len(rows) > self._max_rows:
+            raise Invalid(413, "size", f"There are {len(rows):,} rows; send at most {self._max_rows:,} at once.")
+        if asked.input_data is not None:
+            return self._by_name(rows, asked.input_data.columns)
+        if isinstance(rows[0], dict):
+            return self._of_objects(rows)
+        if not isinstance(rows[0], list):
+            raise Invalid(422, "type", "Each row must be a list or an object.")
+        order = self._orders.get(len(rows[0]))
+        if order is None:
+            raise Invalid(
+                422, "type", f"Row 0 has {len(rows[0])} cells; in contract order there are {len(self._names)}."
+            )
+        if len(order) == len(self._names):
+            self._even(rows, len(order))
+            return rows, None
+        return self._by_name(rows, order)
+
+    def _even(self, rows: list[Any], width: int) -> None:
+        for n, row in enumerate(rows):
+            if not isinstance(row, list) or len(row) != width:
+                found = f"{len(row)} cells" if isinstance(row, list) else "no list"
+                raise Invalid(422, "type", f"Row {n} has {found} instead of {width} cells.")
+
+    def _by_name(self, rows: list[Any], columns: list[str]) -> tuple[list[Cells], list[str | int] | None]:
+        self._even(rows, len(columns))
+        where = {name: n for n, name in enumerate(columns)}
+        if absent := [name for name in self._names if name not in where]:
+            raise Invalid(422, "contract", f"The rows lack {_some(absent)}.", [_missing(name) for name in absent])
+        pick: Callable[[Any], Cells] = itemgetter(*(where[name] for name in self._names))
+        if len(self._names) == 1:
+            only = where[self._names[0]]
+            cells: list[Cells] = [(row[only],) for row in rows]
+        else:
+            cells = list(map(pick, rows))
+        return cells, self._ids([row[where[self._id]] for row in rows]) if self._id in where else None
+
+    def _of_objects(self, rows: list[Any]) -> tuple[list[Cells], list[str | int] | None]:
+        try:
+            cells: list[Cells] = [self._pick(row) for row in rows]
+        except (KeyError, TypeError, IndexError):
+            for n, row in enumerate(rows):
+                if not isinstance(row, dict):
+                    raise Invalid(422, "type", f"Row {n} is no object, but row 0 is.") from None
+                if absent := [name for name in self._names if name not in row]:
+                    errors = [_missing(name, n) for name in absent]
+                    raise Invalid(422, "contract", f"Row {n} lacks {_some(absent)}.", errors) from None
+            raise
+        named = self._id is not None and all(self._id in row for row in rows)
+        return cells, self._ids([row[self._id] for row in rows]) if named else None
+
+    def _ids(self, values: list[Any]) -> list[str | int] | None:
+        """Identifiers as they were sent; one that is no text or number names no row."""
+        return values if all(isinstance(v, str | int) and not isinstance(v, bool) for v in values) else None
+
+    def _slowly(self, cells: list[Cells]) -> tuple[Matrix, dict[str, int]]:
+        raw = pl.DataFrame([_series(c.name, [row[n] for row in cells]) for n, c in enumerate(self._columns)])
+        frame, problems = clean(raw, self._columns, ".", -1)  # rows of a request count from 0
+        broken = {p.column for p in problems}
+        contract = msgspec.structs.replace(
+            self._model.contract, columns=[_unconditional(c) for c in self._columns], rules=[]
+        )
+        for p in check_frame(frame, contract):
+            if p.column not in broken:
+                problems.append(Problem(p.column, p.rule, p.count, [(n - 1, value) for n, value in p.rows]))
+        if problems:
+            errors = [
+                {"row": n, "column": p.column, "rule": p.rule, "value": value} for p in problems for n, value in p.rows
+            ]
+            first = errors[0]
+            detail = f"Row {first['row']}: {first['column']} {first['rule']} ({first['value']})."
+            raise Invalid(422, "contract", detail, errors)
+        model = self._model
+        return model.encoder.transform(model.features(frame)), model.encoder.unseen(frame)
+
+
+def _unconditional(column: Column) -> Column:
+    """What holds for a single row: shares of a table, uniqueness and unknown labels (scored as missing) do not."""
+    return msgspec.structs.replace(column, missing=None, categories=[], unique=False)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _missing(name: str, row: int | None = None) -> dict[str, Any]:
+    return ({} if row is None else {"row": row}) | {"column": name, "rule": "must be there"}
+
+
+def _series(name: str, cells: list[Any]) -> pl.Series:
+    """Cells of any JSON kinds as a column; kinds that do not go together become text."""
+    kinds = {type(cell) for cell in cells} - {type(None)}
+    if kinds <= {bool}:
+        return pl.Series(name, cells, pl.Boolean)
+    if kinds <= {int} and all(cell is None or abs(cell) < 2**63 for cell in cells):
+        return pl.Series(name, cells, pl.Int64)
+    if kinds <= {int, float}:
+        return pl.Series(name, [None if cell is None else float(min(max(cell, -1e308), 1e308)) for cell in cells])
+    texts = [cell if cell is None or isinstance(cell, str) else msgspec.json.encode(cell).decode() for cell in cells]
+    return pl.Series(name, texts, pl.String)

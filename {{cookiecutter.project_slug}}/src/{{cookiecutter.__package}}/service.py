@@ -1,0 +1,234 @@
+"""How the scoring service answers: one deployment of one model version."""
+
+import asyncio
+import contextlib
+import hmac
+import os
+import secrets
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from . import clock
+from .artifact import Engine, Model
+from .config import Serving
+from .encode import Vector
+from .errors import UsageError
+from .explain import contributions
+from .openapi import document, page
+from .payload import Invalid, Reader, Rows
+from .telemetry import Metrics, PredictionLog
+
+API = "1.0"  # of the requests and answers; it does not change with the model
+TITLES = {
+    400: "Not JSON", 401: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow", 413: "Too large",
+    415: "Wrong content type", 422: "Against the contract", 429: "Too many requests", 500: "Fault", 503: "Not ready",
+}  # fmt: skip
+TOKEN = "SCORING_TOKEN"  # an environment variable: clients must send its content as bearer token or API key
+MANY = 256  # rows from which scoring moves to a thread, so that the service goes on answering
+_encode = msgspec.json.Encoder().encode
+
+
+class Deployment(msgspec.Struct, kw_only=True):
+    """Which model answers, under which name, and where its predictions are logged (None: nowhere)."""
+
+    model: Model
+    version: str
+    digest: str
+    engine: Engine
+    name: str = "blue"
+    log: Path | None = None
+
+
+class Service:
+    """The handlers of one deployment."""
+
+    def __init__(self, deployment: Deployment, limits: Serving) -> None:
+        """Prepare; the log begins when the service starts."""
+        self.deployment, self.limits = deployment, limits
+        model = deployment.model
+        self.reader = Reader(model, limits.max_rows)
+        trained = datetime.fromisoformat(model.lineage["trained_at"]).timestamp()
+        bounds = model.lineage.get("score_bounds") or np.linspace(0.05, 1, 20).round(2).tolist()
+        memory = int(limits.memory_mb * 1e6)
+        self.metrics = Metrics(deployment.name, deployment.version, deployment.engine, trained, bounds, memory)
+        self.registry = CollectorRegistry()
+        self.registry.register(self.metrics)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.log: PredictionLog | None = None
+        self._head = [(b"content-type", b"application/json"), (b"x-deployment", deployment.name.encode())]
+        self._most = int(limits.max_body_mb * 1e6)
+        self._token = os.environ.get(TOKEN, "").encode()
+        self._spec = document(model.contract, deployment.version, API, bool(self._token))
+
+    @contextlib.asynccontextmanager
+    async def life(self, app: Starlette) -> AsyncIterator[None]:
+        """Open the prediction log, and write it out in the end."""
+        if self.deployment.log:
+            about = {
+                "deployment": self.deployment.name,
+                "model_version": self.deployment.version,
+                "columns": self.deployment.model.needs,
+            }
+            self.log = self.metrics.log = PredictionLog(self.deployment.log, about, self.limits.log_file_mb)
+        yield
+        if self.log:
+            await run_in_threadpool(self.log.close)
+
+    async def score(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer `POST /score`; plain ASGI, for the objects of a framework would cost as much as the model."""
+        start = clock.seconds()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        name = headers.get(b"x-request-id", b"")[:64].decode("latin-1")
+        if not name.isprintable() or not name.isascii() or not name:
+            name = secrets.token_hex(8)
+        self.metrics.in_flight += 1
+        status, refusal = 200, None
+        try:
+            self._admit(headers)
+            answer = await self._answer(await self._body(receive, headers), scope["query_string"], name)
+        except Invalid as error:
+            self.metrics.errors[error.cause] += 1
+            status, refusal = error.status, problem(error.status, error.detail, name, error.errors)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # of ours or of the machine: the caller gets no details, the operator does
+            print(f"request {name}: {type(error).__name__}: {error}", flush=True)
+            self.metrics.errors["model"] += 1
+            status, refusal = 500, problem(500, "The service failed to answer; its log has the details.", name)
+        finally:
+            self.metrics.in_flight -= 1
+        self.metrics.answered(status, clock.seconds() - start)
+        if refusal:
+            await refusal(scope, receive, send)
+        else:
+            length = (b"content-length", str(len(answer)).encode())
+            await send({"type": "http.response.start", "status": 200, "headers": [*self._head, length]})
+            await send({"type": "http.response.body", "body": answer})
+
+    async def _answer(self, body: bytes, query: bytes, name: str) -> bytes:
+        rows = self.reader.read(body)
+        explain = parse_qs(query).get(b"explain", [b"false"])[-1] if query else b"false"
+        if explain not in (b"true", b"false"):
+            raise Invalid(422, "type", "explain is true or false.")
+        if len(rows.cells) < MANY and self.deployment.engine == "onnx" and explain == b"false":
+            told = self._score(rows, False)
+        else:
+            told = await run_in_threadpool(self._score, rows, explain == b"true")
+        ids = [str(i) for i in rows.ids] if rows.ids else [f"{name}/{n}" for n in range(len(rows.cells))]
+        told["ids"], told["request_id"] = ids, name
+        told["model_version"], told["deployment"] = self.deployment.version, self.deployment.name
+        if self.log:
+            self.log.add(name, ids, rows.cells, told["result"])
+        return _encode(told)
+
+    def _score(self, rows: Rows, explain: bool) -> dict[str, Any]:
+        model = self.deployment.model
+        scores: Vector = model.scores_of(rows.x)
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is not finite")
+        self.metrics.scored(scores, rows.unseen)
+        told: dict[str, Any] = {"result": scores.tolist()}
+        if scores.ndim == 2:
+            told["classes"] = model.contract.classes
+        if explain:
+            try:
+                told["explanation"] = contributions(model, rows.x)
+            except UsageError as error:
+                raise Invalid(422, "type", str(error)) from None
+        return told
+
+    def _admit(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse what need not be read."""
+        if self._token:
+            scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
+            given = bearer if scheme.lower() == b"bearer" else headers.get(b"api-key", b"")
+            if not hmac.compare_digest(given, self._token):
+                raise Invalid(401, "auth", "Send the token as `Authorization: Bearer ...` or `api-key: ...`.")
+        if self.metrics.in_flight > self.limits.max_in_flight:
+            raise Invalid(429, "busy", "Too many requests at once; try again in a second.")
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+            raise Invalid(415, "type", "Send `Content-Type: application/json`.")
+
+    async def _body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
+        size = headers.get(b"content-length", b"0")
+        parts, total = [], int(size) if size.isdigit() else 0
+        if total > self._most:
+            raise self._too_large()
+        total = 0
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    parts.append(message.get("body", b""))
+                    total += len(parts[-1])
+                    if total > self._most:
+                        raise self._too_large()
+                    if not message.get("more_body"):
+                        return parts[0] if len(parts) == 1 else b"".join(parts)
+        except TimeoutError:
+            raise Invalid(408, "body", f"The body took more than {self.limits.body_seconds:g} s to arrive.") from None
+
+    def _too_large(self) -> Invalid:
+        return Invalid(413, "size", f"The body is larger than {self.limits.max_body_mb:g} MB.")
+
+    async def live(self, request: Request) -> Response:
+        """Answer `GET /livez`: the process runs."""
+        return Response("ok", media_type="text/plain")
+
+    async def ready(self, request: Request) -> Response:
+        """Answer `GET /readyz`: the model is loaded, and there is room for more requests."""
+        if self.metrics.in_flight > self.limits.max_in_flight:
+            return problem(503, "Too many requests are being answered.", "")
+        return Response("ready", media_type="text/plain")
+
+    async def tell_metrics(self, request: Request) -> Response:
+        """Answer `GET /metrics`."""
+        return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def model(self, request: Request) -> Response:
+        """Answer `GET /model`: what answers, and where it comes from."""
+        d = self.deployment
+        contract = d.model.contract
+        about = {
+            "deployment": d.name, "model_version": d.version, "digest": d.digest, "engine": d.engine, "api": API,
+            "task": contract.task, "target": contract.target.name, "classes": contract.classes,
+            "features": d.model.needs, "lineage": d.model.lineage,
+        }  # fmt: skip
+        return Response(_encode(about), media_type="application/json")
+
+    async def openapi(self, request: Request) -> Response:
+        """Answer `GET /openapi.json`."""
+        return Response(_encode(self._spec), media_type="application/json")
+
+    async def docs(self, request: Request) -> Response:
+        """Answer `GET /docs`: the same for people, in one page without anything from elsewhere."""
+        return HTMLResponse(page(self._spec))
+
+
+def problem(status: int, detail: str, request_id: str, errors: list[dict[str, Any]] | None = None) -> Response:
+    """Answer with problem details (RFC 9457)."""
+    told: dict[str, Any] = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status}
+    told |= (
+        {"detail": detail} | ({"request_id": request_id} if request_id else {}) | ({"errors": errors} if errors else {})
+    )
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(_encode(told), status, headers, "application/problem+json")
