@@ -25,6 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from bench_serve import Missing, rates
 from render import ROOT, copy_template, example_answers, render
 from rich.console import Console
 from rich.table import Table
@@ -477,6 +478,31 @@ def heavy_modules(project: Path, env: Mapping[str, str], *words: str) -> list[st
     return sorted(set(json.loads(done.output.splitlines()[-1])) & set(HEAVY))
 
 
+def serve(bench: Bench) -> Iterator[Row]:
+    """The scoring service at 16 connections, against an empty handler and the servers of MLflow and Azure ML."""
+    try:
+        found = rates(bench.trained, bench.env, bench.scratch, bench.rounds)
+    except Missing as error:
+        yield Row("requests a second of the scoring service", f"absent: {error}")
+        return
+    goals = {
+        ("ours, lists", "empty FastAPI", 1): 0.9, ("ours, objects", "empty FastAPI", 1): None,
+        ("ours, objects", "mlflow", 1): 20.0, ("ours, objects", "mlflow", 100): 5.0,
+        ("ours, objects", "azureml-inference-server-http", 1): 4.0,
+        ("ours, objects", "azureml-inference-server-http", 100): None,
+    }  # fmt: skip
+    for (ours, peer, rows), least in goals.items():
+        what = f"`serve`, {rows} row{'s' * (rows > 1)} a request ({ours[6:]}), against {peer}"
+        if peer not in found:
+            yield Row(what, f"{found[ours][rows]:,.0f} /s", "absent")
+            continue
+        ratio = found[ours][rows] / found[peer][rows]
+        goal, kept = (f"at least {least:g}", ratio >= least) if least else ("", None)
+        yield Row(
+            what, f"{found[ours][rows]:,.0f} /s", f"{found[peer][rows]:,.0f} /s", ratio, goal=goal, kept=kept
+        )  # fmt: skip
+
+
 def quality(bench: Bench) -> Iterator[Row]:
     """The shipped recipe on the real rows against the lab's own, over ten splits; the logistic one on German credit."""
     porto = REAL / "porto_seguro" / "train_head19393.csv"
@@ -558,7 +584,7 @@ def credit(bench: Bench, file: Path) -> tuple[float, float]:
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    measure.__name__: measure for measure in (bake, run, check, score, memory, start, quality)
+    measure.__name__: measure for measure in (bake, run, check, score, memory, start, serve, quality)
 }
 
 
@@ -604,6 +630,9 @@ How it is measured:
   file with pandas, makes the same fit on the same parts of the same rows and prints the AUC. The rows are synthetic.
 - The Pipeline (ordinal codes, imputed numbers, histogram boosting with as many trees of as many leaves) reads, predicts
   and writes with pandas; `score` also checks every value against the contract.
+- `serve` runs with contract check, limits, metrics and prediction log on; it passed `check endpoint` before, every
+  answer was a 200, and the log had every row. The empty FastAPI handler reads nothing and scores nothing. The servers
+  of MLflow and Azure ML load the same model. wrk, one thread and 16 connections, runs on the same machine.
 - The hand-written check knows the rules of the contract and says whether they hold; ours also says where they do not.
 - The lab's recipe is LightGBM with the settings of the original workshop, stopped early on its test rows as there. The
   real rows lie outside the repository; where they are not, the table says so.

@@ -86,9 +86,7 @@ def test_the_locks_answer_their_requirements(bake: Bake, tmp_path: Path) -> None
         command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11"]
         more = ["--fork-strategy", "fewest", "--custom-compile-command", "nox -s lock"]
         lock = folder / "project.txt"
-        subprocess.run(
-            [*command, *more, "serve.in", "project.in", "-o", "project.txt"], cwd=folder, check=True
-        )
+        subprocess.run([*command, *more, "serve.in", "project.in", "-o", "project.txt"], cwd=folder, check=True)
         return lock.read_text("utf-8")
 
     before = (folder / "project.txt").read_text("utf-8")

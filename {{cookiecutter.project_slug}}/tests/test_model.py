@@ -277,7 +277,7 @@ def test_an_old_version_keeps_its_own_features(lived: Path, tmp_path: Path, monk
     after = load_model(registry.model(champion))
     assert np.array_equal(
         after.predict(rows),
-        before._code.scores(before.estimator, before.encoder.transform(rows.select(before.needs)), contract.task),
+        before.code.scores(before.estimator, before.encoder.transform(rows.select(before.needs)), contract.task),
     )
 
 

@@ -1,5 +1,6 @@
 """The estimator as ONNX, which scores a row without scikit-learn or LightGBM; `evaluate` compares it with the original."""
 
+import os
 import re
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy as np
 
 from .contract import Task
 from .encode import Matrix, Vector
+
+# ONNX Runtime reports its use to its maker unless told not to, before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Of which version of the ONNX operators the file makes use; the runtime understands all older ones.
 OPSET = {"": 17, "ai.onnx.ml": 3}

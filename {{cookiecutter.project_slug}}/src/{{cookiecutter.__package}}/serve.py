@@ -34,7 +34,9 @@ def make_app(deployment: Deployment, limits: Serving) -> Starlette:
         get("/livez", service.live), get("/readyz", service.ready), get("/metrics", service.tell_metrics),
         get("/model", service.model), get("/openapi.json", service.openapi), get("/docs", service.docs),
     ]  # fmt: skip
-    return Starlette(routes=routes, lifespan=service.life, exception_handlers={404: refused, 405: refused})
+    app = Starlette(routes=routes, lifespan=service.life, exception_handlers={404: refused, 405: refused})
+    app.state.service = service
+    return app
 
 
 class _Endpoint:

@@ -194,7 +194,7 @@ class Service:
 
     async def ready(self, request: Request) -> Response:
         """Answer `GET /readyz`: the model is loaded, and there is room for more requests."""
-        if self.metrics.in_flight > self.limits.max_in_flight:
+        if self.metrics.in_flight >= self.limits.max_in_flight:
             return problem(503, "Too many requests are being answered.", "")
         return Response("ready", media_type="text/plain")
 

@@ -62,7 +62,8 @@ class Metrics(Collector):
         """
         self.deployment, self._model = deployment, (model_version, engine)
         self._trained, self._limit = trained, limit
-        self.codes: Counter[int] = Counter()
+        # Known from the start: Prometheus does not see the first step of a series that begins with it.
+        self.codes: Counter[int] = Counter(dict.fromkeys((200, 422, 500), 0))
         self.errors: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
         self.unseen: Counter[str] = Counter()
         self.seconds, self.predictions = _Histogram(SECONDS), _Histogram(bounds)

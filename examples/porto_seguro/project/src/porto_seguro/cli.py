@@ -12,7 +12,7 @@ import typer
 
 from . import show
 from .cli_assets import contract_app, data_app, models, promote, rollback, runs
-from .cli_serve import serve
+from .cli_serve import check_app, outcomes, serve
 from .errors import DataError, Fault, ProjectError, UsageError
 from .show import AsJson, choose, project, root
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(contract_app, name="contract")
 app.add_typer(data_app, name="data")
+app.add_typer(check_app, name="check")
 
 
 @app.callback()
@@ -199,7 +200,7 @@ def score(
     show.line(f"{target}: {done.rows:,} rows scored by version {chosen.version}.", "green")
 
 
-for command in (models, promote, rollback, runs, serve):
+for command in (models, promote, rollback, runs, serve, outcomes):
     app.command()(command)
 
 

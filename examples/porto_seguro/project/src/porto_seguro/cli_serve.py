@@ -1,12 +1,13 @@
 """The commands of the online service."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import show
-from .errors import UsageError
-from .show import project
+from .errors import DataError, UsageError
+from .show import AsJson, project
 
 
 def serve(
@@ -34,3 +35,59 @@ def serve(
     )  # fmt: skip
     show.line(f"Version {chosen.version} ({chosen.engine}) answers at http://{host}:{port}/score; see /docs.", "green")
     run(deployment, here.settings.serving, host, port)
+
+
+check_app = typer.Typer(no_args_is_help=True, help="Try what runs.")
+
+
+@check_app.command("endpoint")
+def check_endpoint(
+    url: Annotated[str, typer.Argument(help="Of the service: http://127.0.0.1:8000")],
+    output: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML there.")] = None,
+    latency_ms: Annotated[float | None, typer.Option(help="Budget of one row; by default that of the gate.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Try a running service with synthetic rows and bad requests; exit code 1 if it fails a check.
+
+    With the environment variable SCORING_TOKEN set, it is sent as bearer token.
+    """
+    from .probe import Endpoint, check_endpoint, junit
+
+    here = project()
+    budget = latency_ms or here.settings.gate.guards.latency_ms
+    found = check_endpoint(Endpoint(url), here.contract, budget)
+    if output:
+        junit(found, output)
+    if json:
+        show.as_json({"url": url, "passed": not any(c.failure for c in found), "checks": found})
+    else:
+        rows = [("wrong" if c.failure else "ok", c.name, f"{c.seconds:.3f} s", c.failure) for c in found]
+        show.table(url, ("", "check", "time", "what is wrong"), rows)
+    if any(c.failure for c in found):
+        raise typer.Exit(DataError.code)
+
+
+def outcomes(
+    source: Annotated[str | None, typer.Argument(help="CSV or Parquet with the rows' id and the target.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Take in what became of scored rows, and measure each deployment on all that is known by now."""
+    from .ingest import local
+    from .outcomes import performance, take_outcomes
+
+    here = project()
+    contract, folder = here.contract, here.root / "data" / "outcomes"
+    rows, new = 0, False
+    if source:
+        with local(source) as path:
+            rows, new = take_outcomes(path, contract, folder)
+    found = performance(contract, folder, here.root / "data" / "predictions")
+    if json:
+        return show.as_json({"rows": rows, "new": new, "performance": found})
+    if source:
+        show.line(f"{source}: {rows:,} outcomes" + ("" if new else ", known already"))
+    if not found:
+        return show.line("No outcome belongs to a row in the prediction log yet.", "yellow")
+    names = list(dict.fromkeys(name for p in found for name in p.metrics))
+    table = [(p.deployment, p.model_version, f"{p.rows:,}", *(p.metrics.get(n) for n in names)) for p in found]
+    show.table("Scored rows whose outcome is known", ("deployment", "version", "rows", *names), table)

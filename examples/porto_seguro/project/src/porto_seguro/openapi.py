@@ -16,11 +16,11 @@ def _cell(column: Column) -> dict[str, Any]:
     told: dict[str, Any] = {"type": kind if column.required else [kind, "null"]}
     if column.type == "date" and not column.format:
         told["format"] = "date"
+    number = int if column.type == "integer" else float
     if column.minimum is not None:
-        least = min([column.minimum, *column.sentinels])
-        told["minimum"] = least
+        told["minimum"] = number(min([column.minimum, *column.sentinels]))
     if column.maximum is not None:
-        told["maximum"] = max([column.maximum, *column.sentinels])
+        told["maximum"] = number(max([column.maximum, *column.sentinels]))
     notes = []
     if column.categories:
         shown = ", ".join(map(str, column.categories[:20])) + (", ..." if len(column.categories) > 20 else "")

@@ -1,0 +1,235 @@
+"""A served model under real clients: odd ones, many at once, a watching Prometheus, and a sudden death."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Bake
+from validate.test_monitoring import METRICS, dashboard_exprs, hurried, prometheus, rules, until
+
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass
+class Served:
+    """A running service: its project, process and port, and a body that it can score."""
+
+    project: Path
+    process: subprocess.Popen[bytes]
+    port: int
+    body: dict[str, Any]
+
+    def post(self, content: bytes, **headers: str) -> tuple[int, bytes]:
+        """Send bytes to /score."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("POST", "/score", content, JSON | headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if x[0] != "#")}
+
+    def memory(self) -> float:
+        """Resident memory in MB."""
+        return self.metrics()["process_resident_memory_bytes"] / 1e6
+
+
+def environment(project: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(project / "src"), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def command(project: Path, *words: object) -> list[str]:
+    return [sys.executable, "-m", "porto_seguro", *map(str, words)]
+
+
+@pytest.fixture(scope="module")
+def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a champion."""
+    project = Path(shutil.copytree(bake(), tmp_path_factory.mktemp("serving") / "project"))
+    for words in (("data", "sample"), ("run", "--data", "data/inbox/sample.csv", "--json")):
+        done = subprocess.run(command(project, *words), cwd=project, env=environment(project), capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+    return project
+
+
+@contextlib.contextmanager
+def serving(project: Path) -> Iterator[Served]:
+    """Serve the champion on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        command(project, "serve", "--port", port), cwd=project, env=environment(project), stdout=subprocess.DEVNULL
+    )
+    try:
+
+        def answers() -> bool:
+            assert process.poll() is None, "the service ended at once"
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+                return True
+            return False
+
+        until(answers, "the service answers")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json") as answer:
+            content = json.load(answer)["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
+        yield Served(project, process, port, content["examples"]["objects"]["value"])
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def served(trained: Path) -> Iterator[Served]:
+    with serving(trained) as found:
+        yield found
+
+
+def logged(project: Path) -> list[str]:
+    """The ids in the prediction log, as the project itself reads them."""
+    code = "from pathlib import Path; from porto_seguro.telemetry import read_log; import json;"
+    code += "print(json.dumps([i for _, line in read_log(Path('data/predictions')) for i in line.ids]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment(project), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_the_endpoint_passes_its_own_checks_and_a_wrong_one_does_not(served: Served, tmp_path: Path) -> None:
+    def check(url: str, *more: str) -> tuple[int, str]:
+        words = command(served.project, "check", "endpoint", url, "--junit", tmp_path / "junit.xml", *more)
+        done = subprocess.run(
+            words, cwd=served.project, env=environment(served.project), capture_output=True, text=True
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    url = f"http://127.0.0.1:{served.port}"
+    code, said = check(url)
+    assert code == 0, said
+    assert 'failures="0"' in (tmp_path / "junit.xml").read_text()
+    code, said = check(url, "--latency-ms", "0.001")
+    assert code == 1
+    assert "the budget is 0.001 ms" in said
+    assert 'failures="1"' in (tmp_path / "junit.xml").read_text()
+    code, said = check("http://127.0.0.1:9")
+    assert code == 3
+    assert "does not answer" in said
+
+
+def test_ten_thousand_odd_bodies_give_no_fault_and_memory_stays_flat(served: Served) -> None:
+    rng = random.Random(0)
+    good = json.dumps(served.body).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    before = 0.0
+    for n in range(10_000):
+        body = bytearray(good)
+        for _ in range(rng.randint(1, 10)):
+            body[rng.randrange(len(body))] = rng.randrange(256)
+        content = bytes(body[: rng.randrange(len(body))]) if n % 2 else bytes(body)
+        connection.request("POST", "/score", content, JSON)
+        answer = connection.getresponse()
+        answer.read()
+        # Some changes, such as another digit, leave a row that may be scored.
+        assert answer.status in (400, 422) or (answer.status == 200 and not n % 2), content
+        if n == 2_000:
+            before = served.memory()
+    assert served.memory() < before + 15
+    assert served.metrics()['scoring_errors_total{cause="model",deployment="blue"}'] == 0
+
+
+def test_schemathesis_finds_no_fault(served: Served) -> None:
+    program = Path(sys.executable).with_name("schemathesis")
+    assert program.exists(), "schemathesis is missing: it is in the kit's requirements"
+    done = subprocess.run(
+        [
+            str(program), "run", f"http://127.0.0.1:{served.port}/openapi.json", "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+            "--max-examples", "60", "--seed", "1", "--no-color",
+        ],
+        capture_output=True, text=True, cwd=served.project.parent, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+def test_prometheus_sees_the_service_and_its_rules_work_on_it(served: Served, tmp_path: Path) -> None:
+    monitoring = served.project / "monitoring"
+    folder = hurried(monitoring, f"127.0.0.1:{served.port}", tmp_path / "monitoring")
+    names = {name.partition("{")[0] for name in served.metrics()}
+    ends = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
+    told = {name if name.endswith(ends[kind]) else name + ends[kind] for name, (kind, _) in METRICS.items()}
+    assert sorted(told - names - {"scoring_unseen_values_total"}) == []
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with prometheus(folder, port) as query:
+        content = json.dumps(served.body).encode()
+
+        def seen() -> bool:
+            served.post(content)
+            return all(query(rule["record"]) for rule in rules(monitoring, "record"))
+
+        until(seen, "every recording rule has a value")
+        shown = {expr: bool(query(expr)) for expr in dashboard_exprs(monitoring)}
+        assert [expr for expr, found in shown.items() if not found and "unseen" not in expr] == []
+        assert [a["alert"] for a in rules(monitoring, "alert") if query(a["expr"])] == []
+
+
+def test_a_killed_service_loses_at_most_the_last_moment_of_its_log(trained: Path) -> None:
+    shutil.rmtree(trained / "data" / "predictions", ignore_errors=True)
+    answered: list[str] = []
+    with serving(trained) as served:
+        content = json.dumps(served.body).encode()
+        last = time.monotonic()
+
+        def client(name: int) -> None:
+            nonlocal last
+            for n in range(100_000):
+                try:
+                    code, _ = served.post(content, **{"X-Request-ID": f"{name}-{n}"})
+                except OSError:
+                    return
+                assert code == 200
+                answered.append(f"{name}-{n}/0")
+                last = time.monotonic()
+
+        clients = [threading.Thread(target=client, args=(n,)) for n in range(4)]
+        for one in clients:
+            one.start()
+        time.sleep(2)
+        early = len(answered)
+        time.sleep(1)
+        served.process.send_signal(signal.SIGKILL)
+        for one in clients:
+            one.join()
+    found = logged(trained)
+    assert len(found) == len(set(found))
+    assert set(answered[:early]) <= set(found), "what was answered a second before is in the log"
+    assert len(answered) > early > 100
+
+
+def test_a_stopped_service_loses_nothing(trained: Path) -> None:
+    shutil.rmtree(trained / "data" / "predictions", ignore_errors=True)
+    with serving(trained) as served:
+        for n in range(300):
+            assert served.post(json.dumps(served.body).encode(), **{"X-Request-ID": str(n)})[0] == 200
+    assert sorted(logged(trained)) == sorted(f"{n}/0" for n in range(300))

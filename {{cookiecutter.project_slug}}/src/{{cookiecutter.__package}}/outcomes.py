@@ -1,0 +1,93 @@
+"""What became of the rows that were scored: labels that arrive later, joined with the prediction log by row id."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from msgspec import Struct
+
+from .clean import clean, layout
+from .contract import Contract
+from .encode import encode_target
+from .errors import DataError
+from .ingest import content_hash
+from .metrics import measure
+from .table import batches, replacing
+from .telemetry import read_log
+
+ID = "id"
+
+
+class Performance(Struct):
+    """How a deployment did on the rows whose outcome is known."""
+
+    deployment: str
+    model_version: str
+    rows: int
+    metrics: dict[str, float]
+
+
+def take_outcomes(source: Path, contract: Contract, folder: Path) -> tuple[int, bool]:
+    """Keep a table of outcomes: the identifier of the contract (or a column `id`), and the target.
+
+    Args:
+        source: CSV or Parquet.
+        contract: names identifier and target.
+        folder: where outcomes are kept; the same content is kept once.
+
+    Returns:
+        The number of rows, and whether they are new.
+
+    Raises:
+        DataError: a column is missing, or a target is not of the contract's type or classes.
+    """
+    dialect, names = layout(source, contract, [contract.target.name])
+    known = [c.name for c in contract.of("identifier")] + [ID]
+    key = next((name for name in known if name in names), None)
+    if key is None:
+        raise DataError(f"{source} names no rows: it needs a column {' or '.join(known)}.")
+    raw = pl.concat(list(batches(source, dialect)), how="vertical_relaxed")
+    frame, problems = clean(raw, [contract.target], contract.decimal)
+    if problems:
+        raise DataError(f"{source} cannot be used: {problems[0]}.")
+    if contract.classes and not frame[contract.target.name].drop_nulls().is_in(contract.classes).all():
+        raise DataError(f"{source} cannot be used: {contract.target.name} has a class that the contract does not know.")
+    table = pl.DataFrame([raw[key].cast(pl.String).alias(ID), frame[contract.target.name]]).drop_nulls()
+    if not table.height:
+        raise DataError(f"{source} has no row with both {key} and {contract.target.name}.")
+    path = folder / f"{content_hash(table)[:12]}.parquet"
+    new = not path.exists()
+    if new:
+        with replacing(path) as part:
+            table.write_parquet(part)
+    return table.height, new
+
+
+def performance(contract: Contract, folder: Path, log: Path) -> list[Performance]:
+    """Measure each deployment and model version on what is known by now.
+
+    Of a row that was scored several times by the same version, the last score counts; of one with several outcomes,
+    the one taken in last.
+
+    Args:
+        contract: says what is measured.
+        folder: of the outcomes.
+        log: of the predictions.
+    """
+    files = sorted(folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    if not files:
+        return []
+    known = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
+    truth = dict(zip(known[ID].to_list(), encode_target(known, contract).tolist(), strict=True))
+    scored: dict[tuple[str, str], dict[str, object]] = {}
+    for header, line in read_log(log):
+        found = scored.setdefault((header.deployment, header.model_version), {})
+        found.update((i, score) for i, score in zip(line.ids, line.result, strict=True) if i in truth)
+    out = []
+    for (deployment, version), rows in scored.items():
+        if rows:
+            y = np.array([truth[i] for i in rows], dtype=np.float64)
+            score = np.array(list(rows.values()), dtype=np.float64)
+            values = measure(contract.task, y, score)
+            out.append(Performance(deployment, version, len(rows), {k: v for k, v in values.items() if np.isfinite(v)}))
+    return out

@@ -1,0 +1,321 @@
+"""The scoring service: same scores as in batch, clear refusals, limits, metrics, and a log that loses nothing in silence."""
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Command, decoded
+from sklearn.metrics import roc_auc_score
+from starlette.testclient import TestClient
+
+from {{ cookiecutter.__package }}.artifact import MANIFEST, load_model
+from {{ cookiecutter.__package }}.clean import read
+from {{ cookiecutter.__package }}.config import Serving, file_hash
+from {{ cookiecutter.__package }}.encode import encode_target
+from {{ cookiecutter.__package }}.errors import Fault
+from {{ cookiecutter.__package }}.payload import Reader
+from {{ cookiecutter.__package }}.pipeline import Project
+from {{ cookiecutter.__package }}.score import score
+from {{ cookiecutter.__package }}.serve import make_app
+from {{ cookiecutter.__package }}.service import TOKEN, Deployment
+from {{ cookiecutter.__package }}.telemetry import PredictionLog, read_log
+
+JSON = {"Content-Type": "application/json"}
+
+
+def deployment(root: Path, **changes: Any) -> Deployment:
+    """The champion of a project, as `serve` deploys it."""
+    registry = Project(root).registry
+    champion = registry.champion()
+    assert champion
+    model = load_model(registry.model(champion), champion.digest, champion.engine, threads=1)
+    told: dict[str, Any] = {
+        "model": model, "version": str(champion.version), "digest": champion.digest, "engine": champion.engine,
+    }  # fmt: skip
+    return Deployment(**told | changes)
+
+
+def raw(root: Path, rows: int) -> list[dict[str, Any]]:
+    """Rows as a client would send them: every column but the target, as it stands in the file."""
+    frame = pl.read_csv(root / "rows.csv", infer_schema_length=None, n_rows=rows)
+    return frame.drop(Project(root).contract.target.name).to_dicts()
+
+
+@pytest.fixture
+def client(lived: Path) -> Iterator[TestClient]:
+    with TestClient(make_app(deployment(lived), Serving())) as found:
+        yield found
+
+
+def post(client: TestClient, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = client.post("/score", content=content, headers=JSON | headers)
+    return answer.status_code, answer.json()
+
+
+def test_online_and_batch_give_each_row_the_same_score(client: TestClient, lived: Path, tmp_path: Path) -> None:
+    rows = raw(lived, 400)
+    score(deployment(lived).model, lived / "rows.csv", tmp_path / "out.parquet")
+    batch = pl.read_parquet(tmp_path / "out.parquet").head(400)
+    ids = [c.name for c in Project(lived).contract.of("identifier")]
+    code, together = post(client, {"data": rows})
+    assert code == 200
+    for n, row in enumerate(rows[:50]):
+        assert abs(post(client, {"data": [row]})[1]["result"][0] - together["result"][n]) < 1e-6
+    assert np.abs(np.array(together["result"]) - batch["score"].to_numpy()).max() < 1e-6
+    if ids:
+        assert together["ids"] == batch[ids[0]].cast(pl.String).to_list()
+
+
+def test_every_shape_gives_the_same_answer_and_carries_ids(client: TestClient, lived: Path) -> None:
+    needs = deployment(lived).model.needs
+    rows = raw(lived, 3)
+    lists = [[row[name] for name in needs] for row in rows]
+    turned = needs[::-1]
+    split = {"columns": turned, "index": [7, 8, 9], "data": [[row[name] for name in turned] for row in rows]}
+    answers = [
+        post(client, body, **{"X-Request-ID": "mine"})
+        for body in ({"data": lists}, {"data": rows}, {"input_data": split}, {"data": lists, "ids": ["a", "b", 3]})
+    ]
+    assert {code for code, _ in answers} == {200}
+    assert len({json.dumps(told["result"]) for _, told in answers}) == 1
+    assert answers[0][1]["ids"] == ["mine/0", "mine/1", "mine/2"]
+    assert answers[3][1]["ids"] == ["a", "b", "3"]
+    assert set(answers[0][1]) == {"result", "ids", "model_version", "deployment", "request_id"}
+
+
+def test_the_short_way_gives_the_matrix_of_the_long_one(lived: Path) -> None:
+    reader = Reader(deployment(lived).model, 1000)
+    rng = random.Random(0)
+    rows = [[row[name] for name in reader._names] for row in raw(lived, 300)]
+    optional = [not c.required for c in reader._columns]
+    rows = [[None if o and rng.random() < 0.1 else v for v, o in zip(r, optional, strict=True)] for r in rows]
+    assert reader._fast
+    taken = 0
+    for row in rows:
+        short = reader._fast([row])
+        if short is not None:
+            taken += 1
+            np.testing.assert_array_equal(short, reader._slowly([row])[0])
+    assert taken > 100
+
+
+def wrong_rows(root: Path) -> list[tuple[Any, int, str]]:
+    """Bodies that must be refused: body, status, and what the answer must name."""
+    row = raw(root, 1)[0]
+    contract = Project(root).contract
+    number = next(c.name for c in contract.of("feature") if c.type in ("integer", "number") and not c.categories)
+    least = next((c for c in contract.of("feature") if c.minimum is not None and not c.sentinels), None)
+    low = [({"data": [row, row | {least.name: least.minimum - 5}]}, 422, least.name)] if least else []
+    return [
+        (b"{", 400, "JSON"),
+        (b"\xff\xfe", 400, "JSON"),
+        (b'{"data":' + b"[" * 100_000, 400, "JSON"),
+        ([], 422, "shape"),
+        ({}, 422, "data"),
+        ({"data": []}, 422, "no rows"),
+        ({"data": "rows"}, 422, "shape"),
+        ({"data": [[1]]}, 422, "cells"),
+        ({"data": [row, 5]}, 422, "Row 1"),
+        ({"data": [{k: v for k, v in row.items() if k != number}]}, 422, number),
+        ({"data": [row | {number: "many"}]}, 422, number),
+        ({"data": [row | {number: {"a": 1}}]}, 422, number),
+        ({"data": [row], "ids": ["a", "b"]}, 422, "ids"),
+        ({"data": [row], "more": 1}, 422, "more"),
+        ({"input_data": {"columns": [number], "data": [[1]]}}, 422, "lack"),
+        *low,
+    ]
+
+
+def test_a_bad_request_is_told_what_is_wrong_and_where(client: TestClient, lived: Path) -> None:
+    for body, status, named in wrong_rows(lived):
+        code, told = post(client, body)
+        assert code == status, (str(body)[:200], told)
+        assert {"type", "title", "status", "detail", "request_id"} <= set(told)
+        assert named in json.dumps(told), told
+        assert "Traceback" not in json.dumps(told)
+    row = raw(lived, 1)[0]
+    name = deployment(lived).model.needs[0]
+    told = post(client, {"data": [row, {k: v for k, v in row.items() if k != name}]})[1]
+    assert told["errors"] == [{"row": 1, "column": name, "rule": "must be there"}]
+
+
+def test_odd_bodies_never_make_a_fault(client: TestClient, lived: Path) -> None:
+    rng = random.Random(0)
+    good = json.dumps({"data": raw(lived, 2)}).encode()
+    odd: list[Any] = [None, True, -1, 1e308, 10**30, "", "NaN", "\u0000", [], {}, [None], {"a": {}}, "9" * 5000]
+    for n in range(600):
+        if n % 2:
+            body = bytearray(good)
+            for _ in range(rng.randint(1, 8)):
+                body[rng.randrange(len(body))] = rng.randrange(256)
+            content = bytes(body[: rng.randrange(len(body))] if n % 4 == 1 else body)
+        else:
+            row = raw(lived, 1)[0]
+            row[rng.choice(list(row))] = rng.choice(odd)
+            content = json.dumps({"data": [row]}).encode()
+        code, _ = post(client, content)
+        assert code in (200, 400, 422), content
+
+
+def test_limits_are_kept(lived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = raw(lived, 3)
+    monkeypatch.setenv(TOKEN, "secret")
+    tight = Serving(max_rows=2, max_body_mb=0.01)
+    with TestClient(make_app(deployment(lived), tight)) as client:
+        assert post(client, {"data": rows[:1]})[0] == 401
+        assert post(client, {"data": rows[:1]}, Authorization="Bearer wrong")[0] == 401
+        assert post(client, {"data": rows[:1]}, Authorization="Bearer secret")[0] == 200
+        known = {"api-key": "secret"}
+        assert post(client, {"data": rows[:1]}, **known)[0] == 200
+        assert post(client, {"data": rows}, **known)[0] == 413
+        assert post(client, b" " * 20_000, **known)[0] == 413
+        streamed = client.post("/score", content=iter([b" " * 9_000] * 3), headers=JSON | known)
+        assert streamed.status_code == 413
+        assert client.post("/score", content=b"{}", headers=known | {"Content-Type": "text/csv"}).status_code == 415
+        assert client.get("/score").status_code == 405
+        assert client.get("/nowhere").headers["content-type"] == "application/problem+json"
+        client.app.state.service.metrics.in_flight = 64  # type: ignore[attr-defined]
+        busy = client.post("/score", content=b"{}", headers=JSON | known)
+        assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/livez").status_code == 200
+
+
+def test_what_happens_can_be_watched(client: TestClient, lived: Path) -> None:
+    post(client, {"data": raw(lived, 3)})
+    post(client, b"{")
+    lines = client.get("/metrics").text.splitlines()
+    found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert found['scoring_requests_total{code="200",deployment="blue"}'] == "1.0"
+    assert found['scoring_errors_total{cause="body",deployment="blue"}'] == "1.0"
+    assert found['scoring_rows_total{deployment="blue"}'] == "3.0"
+    assert found['scoring_request_seconds_count{deployment="blue"}'] == "2.0"
+    assert found['scoring_prediction_bucket{deployment="blue",le="+Inf"}'] == "3.0"
+    about = client.get("/model").json()
+    assert about["lineage"]["data_version"] == Project(lived).store.latest().version
+    assert about["digest"] == deployment(lived).digest
+
+
+def test_the_description_is_that_of_the_contract(client: TestClient, lived: Path) -> None:
+    spec = client.get("/openapi.json").json()
+    row = spec["components"]["schemas"]["Row"]
+    assert row["required"] == deployment(lived).model.needs
+    for example in spec["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]["examples"].values():
+        assert post(client, example["value"])[0] == 200
+    page = client.get("/docs").text
+    assert all(name in page for name in row["required"])
+    assert "://" not in page
+
+
+def test_what_each_feature_adds_sums_to_the_raw_score(client: TestClient, lived: Path) -> None:
+    answer = client.post("/score?explain=true", json={"data": raw(lived, 5)}).json()
+    told = answer["explanation"]
+    sums = np.array(told["contributions"]).sum(axis=1) + np.array(told["base"])
+    np.testing.assert_allclose(sums, told["raw"], atol=1e-9)
+    np.testing.assert_allclose(1 / (1 + np.exp(-sums)), answer["result"], atol=1e-6)
+    assert client.post("/score?explain=perhaps", json={"data": raw(lived, 1)}).status_code == 422
+
+
+def test_the_log_has_every_row_once(lived: Path, tmp_path: Path) -> None:
+    rows = raw(lived, 7)
+    with TestClient(make_app(deployment(lived, log=tmp_path), Serving(log_file_mb=0.0001))) as client:
+        first = post(client, {"data": rows[:5], "ids": list("abcde")})[1]
+        time.sleep(0.5)  # written every fifth of a second; the file is then full
+        post(client, {"data": rows[5:]})
+    assert len(list(tmp_path.iterdir())) == 2
+    logged = list(read_log(tmp_path))
+    assert [len(line.ids) for _, line in logged] == [5, 2]
+    header, line = logged[0]
+    assert (line.ids, line.result) == (list("abcde"), first["result"])
+    assert (header.model_version, header.deployment) == ("1", "blue")
+    assert line.data[0] == [rows[0][name] for name in header.columns]
+    newest = max(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[:-20])  # as a crash would leave it
+    assert [len(line.ids) for _, line in read_log(tmp_path)] == [5]
+
+
+def test_a_full_disk_costs_log_lines_and_nothing_else(lived: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with TestClient(make_app(deployment(lived, log=tmp_path / "file" / "log"), Serving())) as client:
+        assert post(client, {"data": raw(lived, 4)})[0] == 200
+        time.sleep(0.5)
+        assert 'scoring_log_dropped_total{deployment="blue"} 4.0' in client.get("/metrics").text
+    log = PredictionLog(tmp_path / "log", {"deployment": "blue", "model_version": "1", "columns": []}, 1, waiting=2)
+    log.add("r", ["a", "b", "c"], [[]], [])
+    log.close()
+    assert (log.kept, log.dropped) == (0, 3)
+
+
+def test_a_model_that_is_not_the_registered_one_is_not_served(lived: Path, tmp_path: Path) -> None:
+    registry = Project(lived).registry
+    champion = registry.champion()
+    assert champion
+    for name in ("estimator.joblib", "model.onnx"):
+        folder = shutil.copytree(registry.model(champion), tmp_path / name)
+        file = folder / "data" / "native" / name
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+        with pytest.raises(Fault, match="was changed after it was saved"):
+            load_model(folder, champion.digest)
+    folder = shutil.copytree(registry.model(champion), tmp_path / "nowhere")
+    file = folder / "data" / "native" / "lineage.json"
+    file.write_text("{}")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["data/native/lineage.json"] = file_hash(file)
+    (folder / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+    with pytest.raises(Fault, match="is not the one that was registered"):
+        load_model(folder, champion.digest)
+    with pytest.raises(Fault, match="does not say where it comes from"):
+        load_model(folder)
+
+
+def test_a_project_may_change_its_features(lived: Path, tmp_path: Path) -> None:
+    """Then every row goes the long way, with the same answers as in batch."""
+    model = deployment(lived).model
+    reader = Reader(model, 10)
+    features = model.code.features
+
+    class Code:
+        """A `model.py` that makes a new frame."""
+
+        @staticmethod
+        def features(rows: pl.DataFrame) -> pl.DataFrame:
+            return features(rows).with_columns()
+
+    model.code = Code  # type: ignore[assignment]
+    slow = Reader(model, 10)
+    assert slow._fast is None
+    body = json.dumps({"data": raw(lived, 10)}).encode()
+    np.testing.assert_array_equal(slow.read(body).x, reader.read(body).x)
+
+
+def test_later_labels_are_joined_by_row(lived: Path, tmp_path: Path, command: Command) -> None:
+    root = shutil.copytree(lived, tmp_path / "project")
+    contract = Project(root).contract
+    rows, target = raw(root, 400), contract.target.name
+    frame = pl.read_csv(root / "rows.csv", infer_schema_length=None, n_rows=400)
+    ids = [f"row-{n}" for n in range(400)]
+    with TestClient(make_app(deployment(root, log=root / "data" / "predictions"), Serving())) as client:
+        result = post(client, {"data": rows, "ids": ids})[1]["result"]
+    labels = pl.DataFrame({"id": ids, target: frame[target]})
+    labels.head(250).write_csv(root / "first.csv")
+    labels.tail(150).write_parquet(root / "rest.parquet")
+    said = command(root, "outcomes", "first.csv", "--json")[1]
+    assert decoded(said)["performance"][0]["rows"] == 250
+    told = decoded(command(root, "outcomes", "rest.parquet", "--json")[1])
+    y = encode_target(read(root / "rows.csv", contract, [target])[0].head(400), contract)
+    assert told["performance"][0]["metrics"]["auc"] == pytest.approx(roc_auc_score(y, result))
+    assert not decoded(command(root, "outcomes", "rest.parquet", "--json")[1])["new"]
+    labels.rename({"id": "key"}).write_csv(root / "nameless.csv")
+    code, said = command(root, "outcomes", "nameless.csv")
+    assert (code, "names no rows" in said) == (1, True)
+    labels.with_columns(pl.lit("perhaps").alias(target)).write_csv(root / "wrong.csv")
+    assert command(root, "outcomes", "wrong.csv")[0] == 1
