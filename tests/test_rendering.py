@@ -12,6 +12,7 @@ from conftest import Bake, Tool, tree
 from render import ANSWERS_FILE, ENGINES, EXAMPLE, ROOT, TEMPLATE, example_answers, render
 
 USE_CASES = ("porto-seguro", "german-credit", "own")
+SERVING = ("both", "batch")
 LICENCES = ("Proprietary", "MIT", "Apache-2.0", "BSD-3-Clause")
 # What people type. Names do not interact with the other answers, so they are cycled through the pairs.
 NAMES = (
@@ -29,13 +30,21 @@ NAMES = (
     "A name that is far too long for the folder of a project on any system that we know of",
 )
 GRID = [
-    {"use_case": use_case, "licence": licence, "project_name": name, "full_name": name}
-    for name, (use_case, licence) in zip(NAMES, ((u, c) for u in USE_CASES for c in LICENCES), strict=True)
+    {"use_case": use_case, "licence": licence, "serving": SERVING[n % 3 % 2], "project_name": name, "full_name": name}
+    for n, (name, (use_case, licence)) in enumerate(
+        zip(NAMES, ((u, c) for u in USE_CASES for c in LICENCES), strict=True)
+    )
 ]
 
 # The files of every project. What a use case adds or leaves out stands below.
 FILES = (Path(__file__).parent / "files.txt").read_text("utf-8").split()
-LEFT_OUT = {"own": {"conf/contract.yaml"}}
+SERVICE = ["cli_serve", "explain", "fast", "openapi", "outcomes", "payload", "probe", "serve", "service", "telemetry"]
+LEFT_OUT = {
+    "own": {"conf/contract.yaml"},
+    "batch": {path for path in FILES if path.startswith("monitoring/")}
+    | {"Dockerfile", ".dockerignore", "tests/test_serve.py"}
+    | {f"src/PACKAGE/{name}.py" for name in SERVICE},
+}
 BUDGET = 90  # of a local project: see docs/decisions/0003-file-budget.md
 
 
@@ -68,10 +77,12 @@ def test_both_engines_give_the_same_bytes_and_files_that_parse(bake: Bake, answe
             compile(content, path, "exec")
 
 
+@pytest.mark.parametrize("serving", SERVING)
 @pytest.mark.parametrize("use_case", USE_CASES)
-def test_project_holds_the_listed_files_and_nothing_else(bake: Bake, use_case: str) -> None:
-    project = bake(use_case=use_case)
-    expected = {path.replace("PACKAGE", package(project)) for path in FILES} - LEFT_OUT.get(use_case, set())
+def test_project_holds_the_listed_files_and_nothing_else(bake: Bake, use_case: str, serving: str) -> None:
+    project = bake(use_case=use_case, serving=serving)
+    left_out = LEFT_OUT.get(use_case, set()) | LEFT_OUT.get(serving, set())
+    expected = {path.replace("PACKAGE", package(project)) for path in set(FILES) - left_out}
     assert set(tree(project, ANSWERS_FILE)) == expected
     assert len(expected) <= BUDGET
     folders = {path for path in project.rglob("*") if path.is_dir()}
@@ -151,9 +162,11 @@ def test_answers_of_an_example_serve_both_command_lines(
 def test_without_hooks_every_variant_stays_and_nothing_else_differs(
     bake: Bake, tool: Tool, template: Path, tmp_path: Path
 ) -> None:
-    done = tool(tmp_path, "cookiecutter", "--no-input", "--accept-hooks", "no", str(template), "use_case=own")
+    words = ("use_case=own", "serving=batch")
+    done = tool(tmp_path, "cookiecutter", "--no-input", "--accept-hooks", "no", str(template), *words)
     assert done.returncode == 0, done.stderr
-    assert set(tree(tmp_path / "my-model")) - set(tree(bake(use_case="own"))) == LEFT_OUT["own"]
+    more = set(tree(tmp_path / "my-model")) - set(tree(bake(use_case="own", serving="batch")))
+    assert more == {path.replace("PACKAGE", "my_model") for path in LEFT_OUT["own"] | LEFT_OUT["batch"]}
 
 
 def test_an_unknown_name_is_an_error_and_not_an_empty_place(template: Path, tmp_path: Path) -> None:
@@ -170,8 +183,9 @@ def test_no_module_is_longer_than_a_reader_likes(bake: Bake) -> None:
         assert len(path.read_text("utf-8").splitlines()) <= 250, path.name
 
 
-def test_the_map_in_the_readme_is_that_of_the_project(bake: Bake) -> None:
-    project = bake()
+@pytest.mark.parametrize("serving", SERVING)
+def test_the_map_in_the_readme_is_that_of_the_project(bake: Bake, serving: str) -> None:
+    project = bake(serving=serving)
     text = (project / "README.md").read_text("utf-8")
     modules = text.partition("| module | its job |")[2].partition("\n\n")[0]
     told = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in modules.splitlines() if "|" in line))

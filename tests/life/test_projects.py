@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 
+# The service is tried with two use cases; the third one is a project without it.
+VARIANTS = [("porto-seguro", "both"), ("german-credit", "batch"), ("own", "both")]
 
-@pytest.mark.parametrize("use_case", ["porto-seguro", "german-credit", "own"])
-def test_a_project_passes_its_own_nox(bake: Bake, tmp_path: Path, use_case: str) -> None:
-    project = shutil.copytree(bake(use_case=use_case), tmp_path / "project")
+
+@pytest.mark.parametrize(("use_case", "serving"), VARIANTS)
+def test_a_project_passes_its_own_nox(bake: Bake, tmp_path: Path, use_case: str, serving: str) -> None:
+    project = shutil.copytree(bake(use_case=use_case, serving=serving), tmp_path / "project")
     done = subprocess.run(
         [sys.executable, "-m", "nox", "-s", "lint", "types", "tests", "life"],
         cwd=project,

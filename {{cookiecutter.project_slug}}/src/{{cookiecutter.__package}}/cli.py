@@ -5,6 +5,8 @@ import sys
 import tempfile
 import traceback
 import warnings
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +14,6 @@ import typer
 
 from . import show
 from .cli_assets import contract_app, data_app, models, promote, rollback, runs
-from .cli_serve import check_app, outcomes, serve
 from .errors import DataError, Fault, ProjectError, UsageError
 from .show import AsJson, choose, project, root
 
@@ -24,7 +25,6 @@ app = typer.Typer(
 )
 app.add_typer(contract_app, name="contract")
 app.add_typer(data_app, name="data")
-app.add_typer(check_app, name="check")
 
 
 @app.callback()
@@ -200,8 +200,11 @@ def score(
     show.line(f"{target}: {done.rows:,} rows scored by version {chosen.version}.", "green")
 
 
-for command in (models, promote, rollback, runs, serve, outcomes):
+for command in (models, promote, rollback, runs):
     app.command()(command)
+
+if find_spec(f"{__package__}.cli_serve"):  # a project that scores files only has no service
+    import_module(f"{__package__}.cli_serve").add_to(app)
 
 
 @app.command()

@@ -91,3 +91,10 @@ def outcomes(
     names = list(dict.fromkeys(name for p in found for name in p.metrics))
     table = [(p.deployment, p.model_version, f"{p.rows:,}", *(p.metrics.get(n) for n in names)) for p in found]
     show.table("Scored rows whose outcome is known", ("deployment", "version", "rows", *names), table)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.add_typer(check_app, name="check")
+    app.command()(serve)
+    app.command()(outcomes)
