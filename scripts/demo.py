@@ -1,12 +1,16 @@
 """Generate the Porto Seguro project and take it through its whole life; each step says what came out of it."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,28 @@ class Demo:
             raise Surprise(f"{' '.join(words)} ended with {done.returncode}, not {expect}:\n{done.stdout}{done.stderr}")
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
         return told
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """Serve the champion, and give the address."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "porto_seguro", "serve", "--port", url.rpartition(":")[2]],
+            cwd=self.root, env={**os.environ, "PYTHONPATH": "src"}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            for _ in range(300):
+                with contextlib.suppress(OSError), urllib.request.urlopen(url + "/readyz", timeout=1):
+                    break
+                if process.poll() is not None:
+                    raise Surprise("The service ended at once.")
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
 
     def say(self, text: str) -> None:
         """Note what came out of the last command."""
@@ -111,6 +137,9 @@ def live(demo: Demo) -> Path:
     if scored.read_bytes() != best:
         raise Surprise("The same version gave other scores.")
     demo.say("the same scores as before, byte for byte")
+    with demo.serving() as url:
+        told = demo.do("check", "endpoint", url)
+        demo.say(f"served over HTTP: {len(told['checks'])} checks passed, in {told['median_ms']:.1f} ms a row")
     return Path(better["report"])
 
 

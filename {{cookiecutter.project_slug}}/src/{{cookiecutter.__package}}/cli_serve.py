@@ -1,5 +1,7 @@
 """The commands of the online service."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +24,7 @@ def serve(
     """
     from .artifact import load_model
     from .serve import run
-    from .service import Deployment
+    from .service import TOKEN, Deployment
 
     here = project()
     chosen = here.registry.get(version) if version else here.registry.champion()
@@ -34,7 +36,10 @@ def serve(
         log=here.root / "data" / "predictions" if log else None,
     )  # fmt: skip
     show.line(f"Version {chosen.version} ({chosen.engine}) answers at http://{host}:{port}/score; see /docs.", "green")
-    run(deployment, here.settings.serving, host, port)
+    if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
+        show.line(f"Others can reach {host}, and no token is asked for: set {TOKEN} in the environment.", "yellow")
+    with contextlib.suppress(KeyboardInterrupt):  # the usual end
+        run(deployment, here.settings.serving, host, port)
 
 
 check_app = typer.Typer(no_args_is_help=True, help="Try what runs.")
@@ -55,11 +60,13 @@ def check_endpoint(
 
     here = project()
     budget = latency_ms or here.settings.gate.guards.latency_ms
-    found = check_endpoint(Endpoint(url), here.contract, budget)
+    endpoint = Endpoint(url)
+    found = check_endpoint(endpoint, here.contract, budget)
     if output:
         junit(found, output)
     if json:
-        show.as_json({"url": url, "passed": not any(c.failure for c in found), "checks": found})
+        passed = not any(c.failure for c in found)
+        show.as_json({"url": url, "passed": passed, "median_ms": endpoint.median_ms, "checks": found})
     else:
         rows = [("wrong" if c.failure else "ok", c.name, f"{c.seconds:.3f} s", c.failure) for c in found]
         show.table(url, ("", "check", "time", "what is wrong"), rows)

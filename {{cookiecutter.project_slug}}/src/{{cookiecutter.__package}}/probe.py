@@ -39,6 +39,7 @@ class Endpoint:
         """Remember the address, with or without `/score` at its end; the token comes from SCORING_TOKEN."""
         self.url = url.rstrip("/").removesuffix("/score")
         self._timeout = timeout
+        self.median_ms: float | None = None  # of single rows, once it was measured
         token = os.environ.get(TOKEN)
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
@@ -136,7 +137,7 @@ def _checks(
             start = clock.seconds()
             endpoint.ask("/score", {"data": [rows[n % len(rows)]]})
             times.append(clock.seconds() - start)
-        median = sorted(times)[len(times) // 2] * 1000
+        endpoint.median_ms = median = round(sorted(times)[len(times) // 2] * 1000, 3)
         return None if median <= latency_ms else f"a row takes {median:.1f} ms; the budget is {latency_ms:g} ms"
 
     def described() -> str | None:

@@ -1,6 +1,7 @@
 """The scoring service as an ASGI application; the same one answers on a laptop and in the container."""
 
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from .artifact import Engine, load_model
 from .config import Serving, load_settings
-from .errors import ProjectError, UsageError
+from .errors import Fault, ProjectError, UsageError
 from .service import TITLES, Deployment, Service, problem
 
 
@@ -50,9 +51,19 @@ class _Endpoint:
 
 
 def run(deployment: Deployment, limits: Serving, host: str, port: int) -> None:
-    """Serve until told to stop; what is under way is finished, and the log is written out."""
+    """Serve until told to stop; what is under way is finished, and the log is written out.
+
+    Raises:
+        Fault: somebody else listens there, or the address is not of this machine.
+    """
     import uvicorn
 
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise Fault(f"{host}:{port} cannot be listened on: {error.strerror or error}. Give another port.") from None
     uvicorn.run(
         make_app(deployment, limits), host=host, port=port, access_log=False, log_level="warning",
         timeout_graceful_shutdown=30, server_header=False, h11_max_incomplete_event_size=65_536,
@@ -77,9 +88,9 @@ def main() -> None:
             digest=digest, engine=engine, name=env.get("DEPLOYMENT", "blue"),
             log=Path(env["LOG_FOLDER"]) if env.get("LOG_FOLDER") else None,
         )  # fmt: skip
+        run(deployment, limits, env.get("HOST", "127.0.0.1"), int(env.get("PORT", "8000")))
     except ProjectError as error:
         raise SystemExit(str(error)) from None
-    run(deployment, limits, env.get("HOST", "127.0.0.1"), int(env.get("PORT", "8000")))
 
 
 if __name__ == "__main__":

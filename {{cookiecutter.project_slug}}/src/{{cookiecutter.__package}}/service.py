@@ -38,7 +38,7 @@ TITLES = {
     415: "Wrong content type", 422: "Against the contract", 429: "Too many requests", 500: "Fault", 503: "Not ready",
 }  # fmt: skip
 TOKEN = "SCORING_TOKEN"  # an environment variable: clients must send its content as bearer token or API key
-MANY = 256  # rows from which scoring moves to a thread, so that the service goes on answering
+LARGE = 65_536  # bytes from which a request is answered in a thread, so that the service goes on answering others
 _encode = msgspec.json.Encoder().encode
 
 
@@ -121,14 +121,13 @@ class Service:
             await send({"type": "http.response.body", "body": answer})
 
     async def _answer(self, body: bytes, query: bytes, name: str) -> bytes:
-        rows = self.reader.read(body)
-        explain = parse_qs(query).get(b"explain", [b"false"])[-1] if query else b"false"
-        if explain not in (b"true", b"false"):
+        explain = parse_qs(query.decode("latin-1")).get("explain", ["false"])[-1] if query else "false"
+        if explain not in ("true", "false"):
             raise Invalid(422, "type", "explain is true or false.")
-        if len(rows.cells) < MANY and self.deployment.engine == "onnx" and explain == b"false":
-            told = self._score(rows, False)
-        else:
-            told = await run_in_threadpool(self._score, rows, explain == b"true")
+        why = explain == "true"
+        quick = len(body) < LARGE and self.deployment.engine == "onnx" and not why
+        rows, scores, told = self._score(body, why) if quick else await run_in_threadpool(self._score, body, why)
+        self.metrics.scored(scores, rows.unseen)
         ids = [str(i) for i in rows.ids] if rows.ids else [f"{name}/{n}" for n in range(len(rows.cells))]
         told["ids"], told["request_id"] = ids, name
         told["model_version"], told["deployment"] = self.deployment.version, self.deployment.name
@@ -136,12 +135,11 @@ class Service:
             self.log.add(name, ids, rows.cells, told["result"])
         return _encode(told)
 
-    def _score(self, rows: Rows, explain: bool) -> dict[str, Any]:
-        model = self.deployment.model
+    def _score(self, body: bytes, explain: bool) -> tuple[Rows, Vector, dict[str, Any]]:
+        model, rows = self.deployment.model, self.reader.read(body)
         scores: Vector = model.scores_of(rows.x)
         if not np.isfinite(scores).all():
             raise ValueError("a score is not finite")
-        self.metrics.scored(scores, rows.unseen)
         told: dict[str, Any] = {"result": scores.tolist()}
         if scores.ndim == 2:
             told["classes"] = model.contract.classes
@@ -150,7 +148,7 @@ class Service:
                 told["explanation"] = contributions(model, rows.x)
             except UsageError as error:
                 raise Invalid(422, "type", str(error)) from None
-        return told
+        return rows, scores, told
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         """Refuse what need not be read."""

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,6 +224,7 @@ def test_what_each_feature_adds_sums_to_the_raw_score(client: TestClient, lived:
     np.testing.assert_allclose(sums, told["raw"], atol=1e-9)
     np.testing.assert_allclose(1 / (1 + np.exp(-sums)), answer["result"], atol=1e-6)
     assert client.post("/score?explain=perhaps", json={"data": raw(lived, 1)}).status_code == 422
+    assert client.post("/score?%F1%84=%C2%B7&explain=false", json={"data": raw(lived, 1)}).status_code == 200
 
 
 def test_the_log_has_every_row_once(lived: Path, tmp_path: Path) -> None:
@@ -319,3 +321,12 @@ def test_later_labels_are_joined_by_row(lived: Path, tmp_path: Path, command: Co
     assert (code, "names no rows" in said) == (1, True)
     labels.with_columns(pl.lit("perhaps").alias(target)).write_csv(root / "wrong.csv")
     assert command(root, "outcomes", "wrong.csv")[0] == 1
+
+
+def test_a_port_that_is_taken_is_a_sentence(lived: Path, command: Command) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        code, said = command(lived, "serve", "--port", other.getsockname()[1])
+    assert (code, "cannot be listened on" in said) == (3, True)
+    assert "Traceback" not in said
