@@ -23,7 +23,7 @@ from .export import Runner
 from .table import replacing
 
 MANIFEST, ONNX = "manifest.json", "model.onnx"
-LINEAGE = ("data_version", "contract", "settings", "trained_at", "run")
+LINEAGE = ("data_version", "contract", "settings", "trained_at")
 Engine = Literal["native", "onnx"]
 _NATIVE = Path("data", "native")  # where MLflow puts what its loader is given
 
