@@ -1,7 +1,9 @@
 """The scoring service as an ASGI application; the same one answers on a laptop and in the container."""
 
 import os
+import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -76,6 +78,8 @@ def main() -> None:
     MODEL_FOLDER (or AZUREML_MODEL_DIR) and MODEL_DIGEST say which model, and nothing else is loaded; MODEL_VERSION,
     ENGINE, DEPLOYMENT, HOST, PORT, LOG_FOLDER and PROJECT_DIR have defaults.
     """
+    # The first process of a container gets no signal that it does not ask for; uvicorn asks only once it listens.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     env = os.environ
     folder, digest = env.get("MODEL_FOLDER") or env.get("AZUREML_MODEL_DIR"), env.get("MODEL_DIGEST")
     try:
