@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench_serve import Missing, rates
+from bench_serve import Absent, done_by, peer_env, rates
 from render import ROOT, copy_template, example_answers, render
 from rich.console import Console
 from rich.table import Table
@@ -130,10 +130,6 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     runpy.run_module("porto_seguro", run_name="__main__")
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
-
-
-class Absent(Exception):
-    """Something that a measurement needs is not on this machine."""
 
 
 @dataclass
@@ -345,20 +341,15 @@ def files(folder: Path) -> set[str]:
 
 def ccds(bench: Bench) -> list[str]:
     """The words of `ccds`, installed into an environment of its own with its template beside it."""
-    env, template = bench.scratch / "ccds", bench.scratch / "ccds-template"
-    commands = (
-        ["uv", "venv", "--quiet", "--python", sys.executable, str(env)],
-        ["uv", "pip", "install", "--quiet", "--compile-bytecode", "-p", str(env), f"cookiecutter-data-science=={CCDS}"],
-        ["git", "clone", "--quiet", "--depth", "1", "--branch", f"v{CCDS}", bench.ccds_template, str(template)],
-    )
+    template = bench.scratch / "ccds-template"
+    clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", f"v{CCDS}", bench.ccds_template, str(template)]
     try:
-        for command in commands:
-            subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"") or str(error).encode()
-        bench.say(f"ccds is absent: {said.decode()[-300:]}")
-        raise Absent from None
-    return [str(env / "bin" / "ccds"), str(template)]
+        programs = peer_env(bench.scratch, "ccds", f"cookiecutter-data-science=={CCDS}")
+        done_by("ccds", clone)
+    except Absent as error:
+        bench.say(f"absent: {error}")
+        raise
+    return [str(programs / "ccds"), str(template)]
 
 
 def run(bench: Bench) -> Iterator[Row]:
@@ -482,7 +473,7 @@ def serve(bench: Bench) -> Iterator[Row]:
     """The scoring service at 16 connections, against an empty handler and the servers of MLflow and Azure ML."""
     try:
         found = rates(bench.trained, bench.env, bench.scratch, bench.rounds)
-    except Missing as error:
+    except Absent as error:
         yield Row("requests a second of the scoring service", f"absent: {error}")
         return
     goals = {

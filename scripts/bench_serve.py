@@ -5,17 +5,16 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from running import free_port, running
 
 SECONDS, CONNECTIONS = 5, 16
 LIBRARIES = (
@@ -44,50 +43,19 @@ def run(raw):
 """
 
 
-class Missing(Exception):
-    """A program or package that a peer needs is not here."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def server(command: list[str], url: str, body: bytes, cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """Run a server until the block ends; it must answer the body with 200 first."""
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, cwd=cwd, env=env, stdout=said, stderr=said, start_new_session=True)
-        try:
-            for _ in range(600):
-                request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-                with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=5) as answer:
-                    if answer.status == 200:
-                        break
-                if process.poll() is not None:
-                    said.seek(0)
-                    raise RuntimeError(f"{command[:4]} ended: {said.read()[-1000:].decode()}")
-                time.sleep(0.1)
-            else:
-                raise RuntimeError(f"{command[:4]} does not answer")
-            yield
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+class Absent(Exception):
+    """A program or package that a measurement needs is not on this machine."""
 
 
 def load(url: str, body: bytes, folder: Path) -> float:
     """Requests a second at 16 connections; every answer must be 200.
 
     Raises:
-        Missing: wrk is not installed.
+        Absent: wrk is not installed.
         RuntimeError: an answer was another one.
     """
     if not shutil.which("wrk"):
-        raise Missing("wrk (apt-get install wrk)")
+        raise Absent("wrk (apt-get install wrk)")
     script = folder / "wrk.lua"
     text = body.decode().replace("]=]", "")
     script.write_text(
@@ -135,26 +103,33 @@ print(json.dumps({
     return {name: json.dumps(body).encode() for name, body in json.loads(done.stdout).items()}
 
 
-def peer(scratch: Path, name: str, *packages: str) -> Path:
-    """The `bin` of an environment with a peer and what the model needs, in our versions.
-
-    The peers want older web frameworks than ours.
+def peer_env(scratch: Path, name: str, *packages: str) -> Path:
+    """Return the `bin` of a new environment with these packages, for a peer that cannot share ours.
 
     Raises:
-        Missing: it cannot be installed here.
+        Absent: it cannot be installed here.
     """
     venv = scratch / name
-    same = [f"{library}=={version(library)}" for library in LIBRARIES]
-    commands = (
+    done_by(
+        name,
         ["uv", "venv", "--quiet", "--python", sys.executable, str(venv)],
-        ["uv", "pip", "install", "--quiet", "--compile-bytecode", "-p", str(venv), *same, *packages],
+        ["uv", "pip", "install", "--quiet", "--compile-bytecode", "-p", str(venv), *packages],
     )
+    return venv / "bin"
+
+
+def done_by(name: str, *commands: list[str]) -> None:
+    """Run what a peer needs first.
+
+    Raises:
+        Absent: it does not work here.
+    """
     try:
         for command in commands:
             subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Missing(f"{name}: {getattr(error, 'stderr', b'')[-300:]!r}") from None
-    return venv / "bin"
+        said = getattr(error, "stderr", b"") or str(error).encode()
+        raise Absent(f"{name}: {said.decode()[-300:]}") from None
 
 
 def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> dict[str, dict[int, float]]:
@@ -183,19 +158,11 @@ def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> 
             "/score", "lists", scratch, env,
         ),
     }  # fmt: skip
-    with contextlib.suppress(Missing):
-        there = peer(scratch, "mlflow", f"mlflow=={version('mlflow')}", "starlette<0.47", "uvicorn", "setuptools<80")
-        command = [
-            str(there / "python"),
-            "-m",
-            "mlflow",
-            "models",
-            "serve",
-            "-m",
-            str(folder),
-            "--env-manager",
-            "local",
-        ]
+    same = [f"{library}=={version(library)}" for library in LIBRARIES]
+    with contextlib.suppress(Absent):  # both want an older web framework than ours
+        web = ("starlette<0.47", "uvicorn", "setuptools<80")
+        there = peer_env(scratch, "mlflow", *same, f"mlflow=={version('mlflow')}", *web)
+        command = [str(there / "python"), "-m", "mlflow", "models", "serve", "-m", str(folder)]
         # MLflow starts uvicorn by its name.
         path = os.pathsep.join([str(there), env.get("PATH", "")])
         kinds["mlflow"] = (
@@ -205,14 +172,14 @@ def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> 
             scratch,
             env | {"PATH": path},
         )
-    with contextlib.suppress(Missing):
-        there = peer(scratch, "azureml-inference-server-http", "azureml-inference-server-http", "setuptools<80")
+    with contextlib.suppress(Absent):
+        there = peer_env(scratch, "azure", *same, "azureml-inference-server-http", "setuptools<80")
         command = [str(there / "azmlinfsrv"), "--entry_script", str(scratch / "azure_score.py"), "--port", str(port)]
         kinds["azureml-inference-server-http"] = (command, "/score", "objects", scratch, env)
     found: dict[str, dict[int, float]] = {name: {1: 0.0, 100: 0.0} for name in kinds}
     for _ in range(rounds):
         for name, (command, path, shape, cwd, more) in kinds.items():
-            with server(command, base + path, own[1][shape], cwd, more):
+            with running(command, base + path, cwd, more, own[1][shape]):
                 if name.startswith("ours"):
                     check = [*python, "porto_seguro", "check", "endpoint", base]
                     done = subprocess.run(check, cwd=project, env=env, capture_output=True, text=True)

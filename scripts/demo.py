@@ -1,16 +1,12 @@
 """Generate the Porto Seguro project and take it through its whole life; each step says what came out of it."""
 
-import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from render import EXAMPLE, ROOT, copy_template, example_answers, render
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from running import free_port, running
 
 ROWS = 40_000
 FOLDER = ROOT / "demo"
@@ -26,7 +23,7 @@ FOLDER = ROOT / "demo"
 FIRST = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3, "min_samples_leaf": 400}}
 
 
-class Surprise(Exception):
+class Surprise(RuntimeError):
     """A step did not end as it must."""
 
 
@@ -48,41 +45,17 @@ class Demo:
     def do(self, *words: str, expect: int = 0) -> dict[str, Any]:
         """Run a command of the project and return what it printed as JSON."""
         start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "porto_seguro", *words, "--json"],
-            cwd=self.root,
-            env={**os.environ, "PYTHONPATH": "src"},
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-        )
+        command, env = self.command(*words, "--json")
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, encoding="utf-8")
         self._seconds, self._words = time.perf_counter() - start, words
         if done.returncode != expect:
             raise Surprise(f"{' '.join(words)} ended with {done.returncode}, not {expect}:\n{done.stdout}{done.stderr}")
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
         return told
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[str]:
-        """Serve the champion, and give the address."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "porto_seguro", "serve", "--port", url.rpartition(":")[2]],
-            cwd=self.root, env={**os.environ, "PYTHONPATH": "src"}, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            for _ in range(300):
-                with contextlib.suppress(OSError), urllib.request.urlopen(url + "/readyz", timeout=1):
-                    break
-                if process.poll() is not None:
-                    raise Surprise("The service ended at once.")
-                time.sleep(0.1)
-            yield url
-        finally:
-            process.terminate()
-            process.wait()
+    def command(self, *words: str) -> tuple[list[str], dict[str, str]]:
+        """Return the words and the environment of one of the project's commands."""
+        return [sys.executable, "-m", "porto_seguro", *words], {**os.environ, "PYTHONPATH": "src"}
 
     def say(self, text: str) -> None:
         """Note what came out of the last command."""
@@ -137,7 +110,10 @@ def live(demo: Demo) -> Path:
     if scored.read_bytes() != best:
         raise Surprise("The same version gave other scores.")
     demo.say("the same scores as before, byte for byte")
-    with demo.serving() as url:
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}"
+    command, env = demo.command("serve", "--port", port)
+    with running(command, url + "/readyz", demo.root, env):
         told = demo.do("check", "endpoint", url)
         demo.say(f"served over HTTP: {len(told['checks'])} checks passed, in {told['median_ms']:.1f} ms a row")
     return Path(better["report"])
@@ -160,7 +136,7 @@ def main() -> None:
         demo.do = telling  # type: ignore[method-assign]
         try:
             report = live(demo)
-        except Surprise as surprise:
+        except RuntimeError as surprise:
             console.print(demo.table)
             sys.exit(f"demo: {surprise}")
     console.print(demo.table)

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 from conftest import Bake
+from running import free_port, running
 from validate.test_monitoring import METRICS, dashboard_exprs, hurried, prometheus, rules, until
 
 JSON = {"Content-Type": "application/json"}
@@ -74,27 +74,12 @@ def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def serving(project: Path) -> Iterator[Served]:
     """Serve the champion on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        command(project, "serve", "--port", port), cwd=project, env=environment(project), stdout=subprocess.DEVNULL
-    )
-    try:
-
-        def answers() -> bool:
-            assert process.poll() is None, "the service ended at once"
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
-                return True
-            return False
-
-        until(answers, "the service answers")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json") as answer:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(command(project, "serve", "--port", port), url + "/readyz", project, environment(project)) as process:
+        with urllib.request.urlopen(url + "/openapi.json") as answer:
             content = json.load(answer)["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
         yield Served(project, process, port, content["examples"]["objects"]["value"])
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +163,7 @@ def test_prometheus_sees_the_service_and_its_rules_work_on_it(served: Served, tm
     ends = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
     told = {name if name.endswith(ends[kind]) else name + ends[kind] for name, (kind, _) in METRICS.items()}
     assert sorted(told - names - {"scoring_unseen_values_total"}) == []
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with prometheus(folder, port) as query:
+    with prometheus(folder, free_port()) as query:
         content = json.dumps(served.body).encode()
 
         def seen() -> bool:

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pytest
 from conftest import Bake
+from running import free_port
 
 APT = "apt-get install --no-install-recommends podman runc mmdebstrap debian-archive-keyring"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -200,9 +200,7 @@ def options(**environment: Any) -> list[str]:
 @contextlib.contextmanager
 def running(podman: Podman, image: str, *more: str, **environment: Any) -> Iterator[Container]:
     """Run the service until the block ends, at a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     name = f"kit-scoring-{port}"
     podman("run", "--detach", "--name", name, *options(PORT=port, **environment), *more, image)
     try:

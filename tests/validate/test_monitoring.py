@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Bake, tree
+from running import free_port
 
 # What the service tells at /metrics: kind and labels of each metric.
 METRICS: dict[str, tuple[str, dict[str, str]]] = {
@@ -388,12 +388,6 @@ def test_an_invented_name_would_be_seen() -> None:
 
 
 # --- a real Prometheus beside something that tells all the metrics
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def fetched(url: str) -> dict[str, Any]:

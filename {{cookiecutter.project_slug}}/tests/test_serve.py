@@ -19,14 +19,14 @@ from starlette.testclient import TestClient
 
 from {{ cookiecutter.__package }}.artifact import MANIFEST, load_model
 from {{ cookiecutter.__package }}.clean import read
-from {{ cookiecutter.__package }}.config import Serving, file_hash
+from {{ cookiecutter.__package }}.config import TOKEN, Serving, file_hash
 from {{ cookiecutter.__package }}.encode import encode_target
 from {{ cookiecutter.__package }}.errors import Fault
 from {{ cookiecutter.__package }}.payload import Reader
 from {{ cookiecutter.__package }}.pipeline import Project
 from {{ cookiecutter.__package }}.score import score
 from {{ cookiecutter.__package }}.serve import make_app
-from {{ cookiecutter.__package }}.service import TOKEN, Deployment
+from {{ cookiecutter.__package }}.service import Deployment
 from {{ cookiecutter.__package }}.telemetry import PredictionLog, read_log
 
 JSON = {"Content-Type": "application/json"}
@@ -34,10 +34,7 @@ JSON = {"Content-Type": "application/json"}
 
 def deployment(root: Path, **changes: Any) -> Deployment:
     """The champion of a project, as `serve` deploys it."""
-    registry = Project(root).registry
-    champion = registry.champion()
-    assert champion
-    model = load_model(registry.model(champion), champion.digest, champion.engine, threads=1)
+    champion, model = Project(root).model(threads=1)
     told: dict[str, Any] = {
         "model": model, "version": str(champion.version), "digest": champion.digest, "engine": champion.engine,
     }  # fmt: skip

@@ -180,15 +180,10 @@ def score(
     json: AsJson = False,
 ) -> None:
     """Score a table of any length with the champion."""
-    from .artifact import load_model
     from .ingest import local
     from .score import score
 
-    registry = project().registry
-    chosen = registry.get(version) if version else registry.champion()
-    if chosen is None:
-        raise UsageError("There is no champion yet: run")
-    model = load_model(registry.model(chosen), chosen.digest, chosen.engine)
+    chosen, model = project().model(version)
     with local(source) as path, show.rows(quiet=json) as progress:
         done = score(model, path, target, progress)
     if json:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from . import clock
+from .artifact import Model, load_model
 from .config import Settings, load_settings
 from .contract import Contract, load_contract
 from .errors import UsageError
@@ -100,6 +101,17 @@ class Project:
                     f"The champion has changed since this run was judged; judge it again: evaluate {run[:8]}"
                 )
             return self._register(run, decision)
+
+    def model(self, version: int | None = None, threads: int = 0) -> tuple[Version, Model]:
+        """Return a version (None: the champion) and its model, ready to score with its engine.
+
+        Raises:
+            UsageError: there is no such version, or no champion yet.
+        """
+        chosen = self.registry.get(version) if version else self.registry.champion()
+        if chosen is None:
+            raise UsageError("There is no champion yet: run")
+        return chosen, load_model(self.registry.model(chosen), chosen.digest, chosen.engine, threads)
 
     def promote(self, version: int) -> None:
         """Make a version the champion."""

@@ -15,12 +15,12 @@ import polars as pl
 from msgspec import Struct
 
 from . import clock
+from .config import TOKEN
 from .contract import Contract
 from .errors import Fault
 from .synth import sample, to_raw
 from .table import replacing
 
-TOKEN = "SCORING_TOKEN"
 ROWS, SINGLE = 50, 40
 
 

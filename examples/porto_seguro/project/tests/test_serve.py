@@ -19,14 +19,14 @@ from starlette.testclient import TestClient
 
 from porto_seguro.artifact import MANIFEST, load_model
 from porto_seguro.clean import read
-from porto_seguro.config import Serving, file_hash
+from porto_seguro.config import TOKEN, Serving, file_hash
 from porto_seguro.encode import encode_target
 from porto_seguro.errors import Fault
 from porto_seguro.payload import Reader
 from porto_seguro.pipeline import Project
 from porto_seguro.score import score
 from porto_seguro.serve import make_app
-from porto_seguro.service import TOKEN, Deployment
+from porto_seguro.service import Deployment
 from porto_seguro.telemetry import PredictionLog, read_log
 
 JSON = {"Content-Type": "application/json"}
@@ -34,10 +34,7 @@ JSON = {"Content-Type": "application/json"}
 
 def deployment(root: Path, **changes: Any) -> Deployment:
     """The champion of a project, as `serve` deploys it."""
-    registry = Project(root).registry
-    champion = registry.champion()
-    assert champion
-    model = load_model(registry.model(champion), champion.digest, champion.engine, threads=1)
+    champion, model = Project(root).model(threads=1)
     told: dict[str, Any] = {
         "model": model, "version": str(champion.version), "digest": champion.digest, "engine": champion.engine,
     }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import show
-from .errors import DataError, UsageError
+from .errors import DataError
 from .show import AsJson, project
 
 
@@ -22,15 +22,12 @@ def serve(
 
     With the environment variable SCORING_TOKEN set, callers must send it as bearer token or `api-key`.
     """
-    from .artifact import load_model
+    from .config import TOKEN
     from .serve import run
-    from .service import TOKEN, Deployment
+    from .service import Deployment
 
     here = project()
-    chosen = here.registry.get(version) if version else here.registry.champion()
-    if chosen is None:
-        raise UsageError("There is no champion yet: run")
-    model = load_model(here.registry.model(chosen), chosen.digest, chosen.engine, threads=1)
+    chosen, model = here.model(version, threads=1)
     deployment = Deployment(
         model=model, version=str(chosen.version), digest=chosen.digest, engine=chosen.engine,
         log=here.root / "data" / "predictions" if log else None,

@@ -81,6 +81,10 @@ class Gate(Struct, forbid_unknown_fields=True, frozen=True):
     guards: Guards = Guards()
 
 
+# An environment variable: the service asks its callers for what it holds, as bearer token or API key.
+TOKEN = "SCORING_TOKEN"
+
+
 class Serving(Struct, forbid_unknown_fields=True, frozen=True):
     """Limits of the scoring service.
 

@@ -66,7 +66,7 @@ class Reader:
         contract = model.contract
         self._columns = contract.of("feature")
         self._names = model.needs
-        self._pick = itemgetter(*self._names) if len(self._names) > 1 else lambda row: (row[self._names[0]],)
+        self._pick = _picker(self._names)
         self._id = next((c.name for c in contract.of("identifier")), None)
         self._orders: dict[int, list[str]] = {}
         for roles in (("feature", "identifier", "ignored"), ("feature", "identifier"), ("feature",)):
@@ -134,12 +134,7 @@ class Reader:
         where = {name: n for n, name in enumerate(columns)}
         if absent := [name for name in self._names if name not in where]:
             raise Invalid(422, "contract", f"The rows lack {_some(absent)}.", [_missing(name) for name in absent])
-        pick: Callable[[Any], Cells] = itemgetter(*(where[name] for name in self._names))
-        if len(self._names) == 1:
-            only = where[self._names[0]]
-            cells: list[Cells] = [(row[only],) for row in rows]
-        else:
-            cells = list(map(pick, rows))
+        cells = list(map(_picker([where[name] for name in self._names]), rows))
         return cells, self._ids([row[where[self._id]] for row in rows]) if self._id in where else None
 
     def _of_objects(self, rows: list[Any]) -> tuple[list[Cells], list[str | int] | None]:
@@ -184,6 +179,13 @@ class Reader:
 def _unconditional(column: Column) -> Column:
     """What holds for a single row: shares of a table, uniqueness and unknown labels (scored as missing) do not."""
     return msgspec.structs.replace(column, missing=None, categories=[], unique=False)
+
+
+def _picker(keys: Sequence[Any]) -> Callable[[Any], Cells]:
+    """Return a function that takes these cells of a row, also where it is one only."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda row: (row[keys[0]],)
 
 
 def _some(names: list[str]) -> str:

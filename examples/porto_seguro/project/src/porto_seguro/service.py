@@ -24,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import clock
 from .artifact import Engine, Model
-from .config import Serving
+from .config import TOKEN, Serving
 from .encode import Vector
 from .errors import UsageError
 from .explain import contributions
@@ -37,7 +37,6 @@ TITLES = {
     400: "Not JSON", 401: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow", 413: "Too large",
     415: "Wrong content type", 422: "Against the contract", 429: "Too many requests", 500: "Fault", 503: "Not ready",
 }  # fmt: skip
-TOKEN = "SCORING_TOKEN"  # an environment variable: clients must send its content as bearer token or API key
 LARGE = 65_536  # bytes from which a request is answered in a thread, so that the service goes on answering others
 _encode = msgspec.json.Encoder().encode
 
@@ -62,7 +61,7 @@ class Service:
         model = deployment.model
         self.reader = Reader(model, limits.max_rows)
         trained = datetime.fromisoformat(model.lineage["trained_at"]).timestamp()
-        bounds = model.lineage.get("score_bounds") or np.linspace(0.05, 1, 20).round(2).tolist()
+        bounds = np.linspace(0.05, 1, 20).round(2).tolist()
         memory = int(limits.memory_mb * 1e6)
         self.metrics = Metrics(deployment.name, deployment.version, deployment.engine, trained, bounds, memory)
         self.registry = CollectorRegistry()
