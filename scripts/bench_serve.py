@@ -151,8 +151,8 @@ def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> 
         "LOG_FOLDER": str(scratch / "log"), "PROJECT_DIR": str(project), "ENGINE": told["tags"]["engine"],
     }  # fmt: skip
     kinds: dict[str, tuple[list[str], str, str, Path, Mapping[str, str]]] = {
-        "ours, lists": ([*python, "porto_seguro.serve"], "/score", "lists", project, served),
-        "ours, objects": ([*python, "porto_seguro.serve"], "/score", "objects", project, served),
+        "ours, lists": ([*python, "porto_seguro.serving"], "/score", "lists", project, served),
+        "ours, objects": ([*python, "porto_seguro.serving"], "/score", "objects", project, served),
         "empty FastAPI": (
             [*python, "uvicorn", "empty_app:app", "--port", str(port), "--no-access-log"],
             "/score", "lists", scratch, env,

@@ -56,9 +56,10 @@ def test_it_builds_with_its_command_and_its_requirements(project: Path, tmp_path
     with zipfile.ZipFile(next(tmp_path.glob("my_model-*.whl"))) as wheel:
         files = {Path(name).name: name for name in wheel.namelist()}
         command = wheel.read(files["entry_points.txt"]).decode()
+        names = wheel.namelist()
         metadata = wheel.read(files["METADATA"]).decode().splitlines()
     assert "my-model = my_model.cli:main" in command
-    assert files["__main__.py"] == "my_model/__main__.py"
+    assert {"my_model/__main__.py", "my_model/serving/__main__.py"} <= set(names)
     asked = [
         line
         for name in ("serve", "project")

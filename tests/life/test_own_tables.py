@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 from conftest import Bake
 from render import ROOT
+from running import free_port, running
 
 DATA = ROOT.parent / "shared" / "data"
 RNG = np.random.default_rng(3)
@@ -117,6 +119,17 @@ def test_a_table_of_ones_own(
     code, told = own("score", tmp_path / name, tmp_path / "scores.csv")
     assert (code, told["rows"]) == (0, N)
     assert pl.read_csv(tmp_path / "scores.csv").height == N
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    project = tmp_path / "own"
+    words = [sys.executable, "-m", next((project / "src").iterdir()).name, "serve", "--port", str(port)]
+    with running(words, url + "/readyz", project, {**os.environ, "PYTHONPATH": "src"}):
+        code, told = own("check", "endpoint", url)
+        assert code == 0, told
+        with urllib.request.urlopen(url + "/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+    seen = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("scoring_prediction_bucket")]
+    assert len({*seen}) > 5, "scores fall into many buckets, whatever their range"
     assert own("data", "sample", "--rows", 500, "--output", tmp_path / "synthetic.csv")[0] == 0
     assert own("contract", "check", tmp_path / "synthetic.csv")[0] == 0
 

@@ -245,7 +245,7 @@ def test_hadolint_finds_nothing(bake: Bake, use_case: str) -> None:
         (r"COPY conf conf", "ADD conf conf", "DL3020"),
         (r"COPY conf conf", "COPI conf conf", "DL1000"),
         (r"USER .*", "USER root", "DL3002"),
-        (r"ENTRYPOINT .*", "ENTRYPOINT python -m porto_seguro.serve", "DL3025"),
+        (r"ENTRYPOINT .*", "ENTRYPOINT python -m porto_seguro.serving", "DL3025"),
     ],
 )
 def test_hadolint_finds_a_planted_fault(bake: Bake, line: str, broken: str, code: str) -> None:
@@ -280,7 +280,7 @@ def test_the_image_says_what_it_is_and_holds_no_more_than_it_needs(podman: Podma
     (about,) = json.loads(podman("image", "inspect", image))
     config = about["Config"]
     assert config["User"] == f"{UID}:{UID}"
-    assert config["Entrypoint"] == ["python", "-m", "porto_seguro.serve"]
+    assert config["Entrypoint"] == ["python", "-m", "porto_seguro.serving"]
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
     assert (labels["title"], labels["revision"], labels["version"]) == ("porto-seguro", REVISION, "1.2.3")

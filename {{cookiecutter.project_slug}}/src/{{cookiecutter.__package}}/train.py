@@ -18,11 +18,12 @@ from .contract import Contract, Task
 from .encode import Vector, encode_target, fit_encoder
 from .errors import DataError, UsageError
 from .export import to_onnx
-from .metrics import BY_TASK, Indices
+from .metrics import BY_TASK, Indices, watched
 from .split import STOP, TRAIN
 
 DEFAULT_METRIC: dict[Task, str] = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
+SOME_ROWS = 10_000  # are enough to see how scores are spread
 LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take long
 
 # Threads that spin while they wait take the processor from what they wait for: on a machine with other work, training
@@ -104,6 +105,7 @@ def train(
         if rounds := getattr(fitted, "n_estimators_", None):
             told["rounds"] = int(rounds)
         about = lineage | {"estimator": name, "parameters": parameters} | told
+        about["score_bounds"] = _bounds(recipe.scores(fitted, x_train[:SOME_ROWS], contract.task))
         onnx = None
         if folder == "model" or (folder != "constant" and settings.gate.simpler_wins):
             try:
@@ -112,6 +114,12 @@ def train(
                 about["no_onnx"] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         save_model(Model(contract, mine.encoder, fitted, lineage=about), out / folder, onnx)
     return told
+
+
+def _bounds(scores: Vector) -> list[float]:
+    """Twentieths of the scores, by which the service counts those that it gives; a constant has one."""
+    found = np.quantile(watched(scores), np.linspace(0.05, 0.95, 19))
+    return sorted({float(f"{bound:.4g}") for bound in found[np.isfinite(found)]})
 
 
 def _some(y: Vector, classes: int) -> Indices:

@@ -1,5 +1,6 @@
 """The scoring service: same scores as in batch, clear refusals, limits, metrics, and a log that loses nothing in silence."""
 
+import asyncio
 import json
 import random
 import shutil
@@ -22,12 +23,12 @@ from porto_seguro.clean import read
 from porto_seguro.config import TOKEN, Serving, file_hash
 from porto_seguro.encode import encode_target
 from porto_seguro.errors import Fault
-from porto_seguro.payload import Reader
 from porto_seguro.pipeline import Project
 from porto_seguro.score import score
-from porto_seguro.serve import make_app
-from porto_seguro.service import Deployment
-from porto_seguro.telemetry import PredictionLog, read_log
+from porto_seguro.serving.app import make_app
+from porto_seguro.serving.payload import Reader
+from porto_seguro.serving.service import Deployment
+from porto_seguro.serving.telemetry import PredictionLog, read_log
 
 JSON = {"Content-Type": "application/json"}
 
@@ -96,10 +97,9 @@ def test_the_short_way_gives_the_matrix_of_the_long_one(lived: Path) -> None:
     rows = [[row[name] for name in reader._names] for row in raw(lived, 300)]
     optional = [not c.required for c in reader._columns]
     rows = [[None if o and rng.random() < 0.1 else v for v, o in zip(r, optional, strict=True)] for r in rows]
-    assert reader._fast
     taken = 0
     for row in rows:
-        short = reader._fast([row])
+        short = reader.quickly([row])
         if short is not None:
             taken += 1
             np.testing.assert_array_equal(short, reader._slowly([row])[0])
@@ -186,6 +186,60 @@ def test_limits_are_kept(lived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
         assert client.get("/readyz").status_code == 503
         assert client.get("/livez").status_code == 200
+
+
+def test_rows_that_arrive_together_are_each_answered_alone(lived: Path) -> None:
+    rows = raw(lived, 24)
+    app = make_app(deployment(lived), Serving(max_in_flight=100))
+    service = app.state.service
+    single = Reader(deployment(lived).model, 10)
+    wrong = {"data": [dict.fromkeys(rows[0], "\u0000")]}
+
+    async def ask(body: Any) -> list[Any]:
+        content, sent = json.dumps(body).encode(), []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "query_string": b"", "headers": [(b"content-type", b"application/json")]}
+        await service.score(scope, receive, send)
+        return [sent[0]["status"], json.loads(sent[1]["body"])]
+
+    async def at_once(bodies: list[Any]) -> list[list[Any]]:
+        async with service.life(app):
+            return await asyncio.gather(*map(ask, bodies))
+
+    for odd in ([], [wrong]):  # one that is refused sends the others a longer way, and does them no harm
+        told = asyncio.run(at_once([{"data": [row]} for row in rows] + odd))
+        assert [status for status, _ in told] == [200] * 24 + [422] * len(odd)
+        model = deployment(lived).model
+        for row, (_, answer) in zip(rows, told, strict=False):
+            (alone,) = model.scores_of(single.encode(single.read(json.dumps({"data": [row]}).encode()).cells)[0])
+            assert answer["result"] == pytest.approx([alone], abs=1e-6)
+        assert len({answer["request_id"] for _, answer in told}) == len(told)
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(lived: Path) -> None:
+    service = make_app(deployment(lived), Serving(body_seconds=0.1)).state.service
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(10)
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        async with service.life(None):
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"10")]
+            await service.score({"type": "http", "query_string": b"", "headers": headers}, receive, send)
+
+    asyncio.run(ask())
+    assert sent[0]["status"] == 408
 
 
 def test_what_happens_can_be_watched(client: TestClient, lived: Path) -> None:
@@ -291,9 +345,9 @@ def test_a_project_may_change_its_features(lived: Path, tmp_path: Path) -> None:
 
     model.code = Code  # type: ignore[assignment]
     slow = Reader(model, 10)
-    assert slow._fast is None
-    body = json.dumps({"data": raw(lived, 10)}).encode()
-    np.testing.assert_array_equal(slow.read(body).x, reader.read(body).x)
+    cells = reader.read(json.dumps({"data": raw(lived, 10)}).encode()).cells
+    assert slow.quickly(cells) is None
+    np.testing.assert_array_equal(slow.encode(cells)[0], reader.encode(cells)[0])
 
 
 def test_later_labels_are_joined_by_row(lived: Path, tmp_path: Path, command: Command) -> None:

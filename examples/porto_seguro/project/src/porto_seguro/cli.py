@@ -198,8 +198,8 @@ def score(
 for command in (models, promote, rollback, runs):
     app.command()(command)
 
-if find_spec(f"{__package__}.cli_serve"):  # a project that scores files only has no service
-    import_module(f"{__package__}.cli_serve").add_to(app)
+if find_spec(f"{__package__}.serving"):  # a project that scores files only has no service
+    import_module(f"{__package__}.serving.commands").add_to(app)
 
 
 @app.command()

@@ -20,6 +20,11 @@ BY_TASK: dict[Task, tuple[str, ...]] = {
 _TINY = 1e-15
 
 
+def watched(scores: Vector) -> Vector:
+    """Return one number a row, shape (n,): the score, or of several classes the probability of the likeliest one."""
+    return scores if scores.ndim == 1 else scores.max(axis=1)
+
+
 def prepare(metric: str, task: Task, y: Vector, score: Vector) -> Weighted:
     """Return a function of row weights (shape (n,)) that gives the metric; all ones give the plain metric.
 

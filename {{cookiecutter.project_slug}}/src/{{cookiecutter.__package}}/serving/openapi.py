@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from .contract import Column, Contract
+from ..contract import Column, Contract
 
 _JSON = {"integer": "integer", "number": "number", "boolean": "boolean"}
 SHAPES = ("objects", "lists", "input_data")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from . import show
-from .errors import DataError
-from .show import AsJson, project
+from .. import show
+from ..errors import DataError
+from ..show import AsJson, project
 
 
 def serve(
@@ -22,8 +22,8 @@ def serve(
 
     With the environment variable SCORING_TOKEN set, callers must send it as bearer token or `api-key`.
     """
-    from .config import TOKEN
-    from .serve import run
+    from ..config import TOKEN
+    from .app import run
     from .service import Deployment
 
     here = project()
@@ -76,7 +76,7 @@ def outcomes(
     json: AsJson = False,
 ) -> None:
     """Take in what became of scored rows, and measure each deployment on all that is known by now."""
-    from .ingest import local
+    from ..ingest import local
     from .outcomes import performance, take_outcomes
 
     here = project()

@@ -8,11 +8,11 @@ import msgspec
 import polars as pl
 from msgspec import Struct
 
-from .artifact import Model
-from .check import check_frame
-from .clean import Problem, clean
-from .contract import Column
-from .encode import Matrix
+from ..artifact import Model
+from ..check import check_frame
+from ..clean import Problem, clean
+from ..contract import Column
+from ..encode import Matrix
 from .fast import Cells, Fast
 
 
@@ -43,12 +43,10 @@ class Invalid(Exception):
 
 
 class Rows(Struct):
-    """Rows that keep the contract: cells in contract order, ids where the caller gave some, and the model's matrix."""
+    """Rows as they were sent: cells in contract order, and ids where the caller gave some."""
 
     cells: list[Cells]
     ids: list[str | int] | None
-    x: Matrix
-    unseen: dict[str, int]
 
 
 class Reader:
@@ -78,7 +76,7 @@ class Reader:
         """Read a request.
 
         Raises:
-            Invalid: it is not JSON (400), of another shape or against the contract (422), or too long (413).
+            Invalid: it is not JSON (400), of another shape (422), or too long (413).
         """
         try:
             asked = self._decode(body)
@@ -91,12 +89,20 @@ class Reader:
             ids = asked.ids
             if len(ids) != len(cells):
                 raise Invalid(422, "type", f"There are {len(ids)} ids for {len(cells)} rows.")
-        x = self._fast(cells) if self._fast else None
-        if x is None:
-            x, unseen = self._slowly(cells)
-        else:
-            unseen = {}
-        return Rows(cells, ids, x, unseen)
+        return Rows(cells, ids)
+
+    def quickly(self, cells: list[Cells]) -> Matrix | None:
+        """Encode rows, or return None where one of them needs a closer look."""
+        return self._fast(cells) if self._fast else None
+
+    def encode(self, cells: list[Cells]) -> tuple[Matrix, dict[str, int]]:
+        """Encode rows; also count, by column, the values that are no known category.
+
+        Raises:
+            Invalid: they are against the contract (422).
+        """
+        x = self.quickly(cells)
+        return self._slowly(cells) if x is None else (x, {})
 
     def _cells(self, asked: Body) -> tuple[list[Cells], list[str | int] | None]:
         """The cells in contract order, and the identifiers that stand in the rows."""

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -22,14 +21,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from . import clock
-from .artifact import Engine, Model
-from .config import TOKEN, Serving
-from .encode import Vector
-from .errors import UsageError
-from .explain import contributions
+from .. import clock
+from ..artifact import Engine, Model
+from ..config import TOKEN, Serving
 from .openapi import document, page
-from .payload import Invalid, Reader, Rows
+from .payload import Invalid
+from .scorer import Scorer
 from .telemetry import Metrics, PredictionLog
 
 API = "1.0"  # of the requests and answers; it does not change with the model
@@ -37,7 +34,7 @@ TITLES = {
     400: "Not JSON", 401: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow", 413: "Too large",
     415: "Wrong content type", 422: "Against the contract", 429: "Too many requests", 500: "Fault", 503: "Not ready",
 }  # fmt: skip
-LARGE = 65_536  # bytes from which a request is answered in a thread, so that the service goes on answering others
+_LATE = "the body is late"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,9 +56,9 @@ class Service:
         """Prepare; the log begins when the service starts."""
         self.deployment, self.limits = deployment, limits
         model = deployment.model
-        self.reader = Reader(model, limits.max_rows)
+        self.scorer = Scorer(model, deployment.engine, limits.max_rows)
         trained = datetime.fromisoformat(model.lineage["trained_at"]).timestamp()
-        bounds = np.linspace(0.05, 1, 20).round(2).tolist()
+        bounds = model.lineage.get("score_bounds", [])  # older versions have none
         memory = int(limits.memory_mb * 1e6)
         self.metrics = Metrics(deployment.name, deployment.version, deployment.engine, trained, bounds, memory)
         self.registry = CollectorRegistry()
@@ -69,6 +66,7 @@ class Service:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.log: PredictionLog | None = None
+        self._prefix, self._count = secrets.token_hex(6) + "-", 0  # names of requests that bring none
         self._head = [(b"content-type", b"application/json"), (b"x-deployment", deployment.name.encode())]
         self._most = int(limits.max_body_mb * 1e6)
         self._token = os.environ.get(TOKEN, "").encode()
@@ -77,6 +75,7 @@ class Service:
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Open the prediction log, and write it out in the end."""
+        self._loop = asyncio.get_running_loop()
         if self.deployment.log:
             about = {
                 "deployment": self.deployment.name,
@@ -94,7 +93,8 @@ class Service:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         name = headers.get(b"x-request-id", b"")[:64].decode("latin-1")
         if not name.isprintable() or not name.isascii() or not name:
-            name = secrets.token_hex(8)
+            self._count += 1
+            name = f"{self._prefix}{self._count:x}"
         self.metrics.in_flight += 1
         status, refusal = 200, None
         try:
@@ -123,31 +123,21 @@ class Service:
         explain = parse_qs(query.decode("latin-1")).get("explain", ["false"])[-1] if query else "false"
         if explain not in ("true", "false"):
             raise Invalid(422, "type", "explain is true or false.")
-        why = explain == "true"
-        quick = len(body) < LARGE and self.deployment.engine == "onnx" and not why
-        rows, scores, told = self._score(body, why) if quick else await run_in_threadpool(self._score, body, why)
-        self.metrics.scored(scores, rows.unseen)
+        scored = await self.scorer.score(body, explain == "true")
+        self.metrics.scored(scored.scores, scored.unseen)
+        rows, result = scored.rows, scored.scores.tolist()
         ids = [str(i) for i in rows.ids] if rows.ids else [f"{name}/{n}" for n in range(len(rows.cells))]
-        told["ids"], told["request_id"] = ids, name
-        told["model_version"], told["deployment"] = self.deployment.version, self.deployment.name
+        told: dict[str, Any] = {
+            "result": result, "ids": ids, "request_id": name,
+            "model_version": self.deployment.version, "deployment": self.deployment.name,
+        }  # fmt: skip
+        if scored.scores.ndim == 2:
+            told["classes"] = self.deployment.model.contract.classes
+        if scored.why:
+            told["explanation"] = scored.why
         if self.log:
-            self.log.add(name, ids, rows.cells, told["result"])
+            self.log.add(name, ids, rows.cells, result)
         return _encode(told)
-
-    def _score(self, body: bytes, explain: bool) -> tuple[Rows, Vector, dict[str, Any]]:
-        model, rows = self.deployment.model, self.reader.read(body)
-        scores: Vector = model.scores_of(rows.x)
-        if not np.isfinite(scores).all():
-            raise ValueError("a score is not finite")
-        told: dict[str, Any] = {"result": scores.tolist()}
-        if scores.ndim == 2:
-            told["classes"] = model.contract.classes
-        if explain:
-            try:
-                told["explanation"] = contributions(model, rows.x)
-            except UsageError as error:
-                raise Invalid(422, "type", str(error)) from None
-        return rows, scores, told
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         """Refuse what need not be read."""
@@ -167,20 +157,28 @@ class Service:
         if total > self._most:
             raise self._too_large()
         total = 0
+        # `asyncio.timeout` would cost a third of what the model costs.
+        task = asyncio.current_task(self._loop)
+        assert task
+        timer = self._loop.call_later(self.limits.body_seconds, task.cancel, _LATE)
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientDisconnect
-                    parts.append(message.get("body", b""))
-                    total += len(parts[-1])
-                    if total > self._most:
-                        raise self._too_large()
-                    if not message.get("more_body"):
-                        return parts[0] if len(parts) == 1 else b"".join(parts)
-        except TimeoutError:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                parts.append(message.get("body", b""))
+                total += len(parts[-1])
+                if total > self._most:
+                    raise self._too_large()
+                if not message.get("more_body"):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+        except asyncio.CancelledError as error:
+            if error.args != (_LATE,):
+                raise
+            task.uncancel()
             raise Invalid(408, "body", f"The body took more than {self.limits.body_seconds:g} s to arrive.") from None
+        finally:
+            timer.cancel()
 
     def _too_large(self) -> Invalid:
         return Invalid(413, "size", f"The body is larger than {self.limits.max_body_mb:g} MB.")

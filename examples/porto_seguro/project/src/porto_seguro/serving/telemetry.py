@@ -1,6 +1,7 @@
 """What a running service tells: Prometheus metrics, and the log of its predictions."""
 
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -17,8 +18,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from . import clock
-from .encode import Vector
+from .. import clock
+from ..encode import Vector
+from ..metrics import watched
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CAUSES = ("body", "type", "size", "contract", "auth", "busy", "model")
@@ -28,15 +30,15 @@ class _Histogram:
     """Counts by bucket; `observe` takes one value, `observe_all` an array."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = np.asarray(bounds, dtype=np.float64)
+        self.bounds = list(bounds)
         self.counts, self.total = [0] * (len(bounds) + 1), 0.0
 
     def observe(self, value: float) -> None:
-        self.counts[int(self.bounds.searchsorted(value))] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def observe_all(self, values: Vector) -> None:
-        found = np.bincount(self.bounds.searchsorted(values), minlength=len(self.counts))
+        found = np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
         self.counts = [a + int(b) for a, b in zip(self.counts, found, strict=True)]
         self.total += float(values.sum())
 
@@ -76,8 +78,8 @@ class Metrics(Collector):
         self.seconds.observe(seconds)
 
     def scored(self, scores: Vector, unseen: dict[str, int]) -> None:
-        """Count rows. Of several classes, the probability of the likeliest one is watched."""
-        values = scores if scores.ndim == 1 else scores.max(axis=1)
+        """Count rows."""
+        values = watched(scores)
         self.rows += len(values)
         self.predictions.observe_all(values) if len(values) > 1 else self.predictions.observe(float(values[0]))
         if unseen:

@@ -14,12 +14,12 @@ import msgspec
 import polars as pl
 from msgspec import Struct
 
-from . import clock
-from .config import TOKEN
-from .contract import Contract
-from .errors import Fault
-from .synth import sample, to_raw
-from .table import replacing
+from .. import clock
+from ..config import TOKEN
+from ..contract import Contract
+from ..errors import Fault
+from ..synth import sample, to_raw
+from ..table import replacing
 
 ROWS, SINGLE = 50, 40
 
@@ -77,7 +77,8 @@ def check_endpoint(endpoint: Endpoint, contract: Contract, latency_ms: float) ->
         Fault: nobody answers.
     """
     endpoint.ask("/livez")
-    raw = to_raw(sample(contract, ROWS, 0), contract).drop(contract.target.name)
+    plain = msgspec.structs.replace(contract, decimal=".")  # JSON has numbers, whatever the mark in files
+    raw = to_raw(sample(contract, ROWS, 0), plain).drop(contract.target.name)
     names = [c.name for c in contract.of("feature")]
     rows = [{k: v for k, v in row.items() if v is not None or k in names} for row in _plain(raw).to_dicts()]
     found = []

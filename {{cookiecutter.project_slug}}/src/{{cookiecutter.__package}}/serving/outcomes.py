@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 from msgspec import Struct
 
-from .clean import clean, layout
-from .contract import Contract
-from .encode import encode_target
-from .errors import DataError
-from .ingest import content_hash
-from .metrics import measure
-from .table import batches, replacing
+from ..clean import clean, layout
+from ..contract import Contract
+from ..encode import encode_target
+from ..errors import DataError
+from ..ingest import content_hash
+from ..metrics import measure
+from ..table import batches, replacing
 from .telemetry import read_log
 
 ID = "id"

@@ -1,19 +1,21 @@
 """The short way from the cells of a request to the model's matrix, without a data frame."""
 
+import math
+from array import array
 from collections.abc import Sequence
 from datetime import date
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from .artifact import Model
-from .contract import Column
-from .encode import LARGEST, Feature, Matrix
+from ..artifact import Model
+from ..contract import Column
+from ..encode import LARGEST, Feature, Matrix
 
 EPOCH = date(1970, 1, 1).toordinal()
-PLAIN = {int, float, bool, type(None)}
 Cells = Sequence[Any]
 
 
@@ -79,20 +81,27 @@ class Fast:
             except (KeyError, TypeError, ValueError):
                 return None
             rows = coded
-        for row in rows:
-            if not PLAIN.issuperset(map(type, row)):
-                return None
         try:
-            raw: NDArray[np.float64] = np.array(rows, dtype=np.float64)
-        except (ValueError, OverflowError, TypeError):
+            # Unlike numpy's own conversion, this takes no text for a number.
+            flat = array("d", rows[0] if len(rows) == 1 else chain.from_iterable(rows))
+        except TypeError:
+            try:
+                flat = array("d", [math.nan if cell is None else cell for row in rows for cell in row])
+            except (TypeError, OverflowError):
+                return None
+        except OverflowError:
             return None
+        raw: NDArray[np.float64] = np.frombuffer(flat)
+        if len(rows) > 1:  # a single row stays a vector, with which numpy is three times as fast
+            raw = raw.reshape(len(rows), -1)
         raw[raw == self._sentinel] = np.nan
         # A comparison with NaN is false: what is missing is right only where it may be.
         right = (raw >= self._low) & (raw <= self._high) & ((np.floor(raw) == raw) | self._broken)
-        if not (right | (np.isnan(raw) & self._optional)).all():
+        right |= np.isnan(raw) & self._optional
+        if np.count_nonzero(right) < right.size:
             return None
         raw -= self._first
-        return raw.astype(np.float32)
+        return raw.astype(np.float32).reshape(len(rows), -1)
 
 
 def _day(text: str) -> float:

@@ -1,0 +1,41 @@
+"""`python -m` this package serves the model that the environment names, as the container does."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ..artifact import Engine, load_model
+from ..config import load_settings
+from ..errors import ProjectError, UsageError
+from .app import run
+from .service import Deployment
+
+
+def main() -> None:
+    """Serve the model that the environment names, as the container does.
+
+    MODEL_FOLDER (or AZUREML_MODEL_DIR) and MODEL_DIGEST say which model, and nothing else is loaded; MODEL_VERSION,
+    ENGINE, DEPLOYMENT, HOST, PORT, LOG_FOLDER and PROJECT_DIR have defaults.
+    """
+    # The first process of a container gets no signal that it does not ask for; uvicorn asks only once it listens.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    env = os.environ
+    folder, digest = env.get("MODEL_FOLDER") or env.get("AZUREML_MODEL_DIR"), env.get("MODEL_DIGEST")
+    try:
+        if not folder or not digest:
+            raise UsageError("Set MODEL_FOLDER and MODEL_DIGEST: the service loads one model, and only that one.")
+        limits = load_settings(Path(env.get("PROJECT_DIR", ".")) / "conf").serving
+        engine: Engine = "native" if env.get("ENGINE") == "native" else "onnx"
+        deployment = Deployment(
+            model=load_model(Path(folder), digest, engine, threads=1), version=env.get("MODEL_VERSION", "0"),
+            digest=digest, engine=engine, name=env.get("DEPLOYMENT", "blue"),
+            log=Path(env["LOG_FOLDER"]) if env.get("LOG_FOLDER") else None,
+        )  # fmt: skip
+        run(deployment, limits, env.get("HOST", "127.0.0.1"), int(env.get("PORT", "8000")))
+    except ProjectError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
