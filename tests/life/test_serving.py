@@ -90,7 +90,7 @@ def served(trained: Path) -> Iterator[Served]:
 
 def logged(project: Path) -> list[str]:
     """The ids in the prediction log, as the project itself reads them."""
-    code = "from pathlib import Path; from porto_seguro.serving.telemetry import read_log; import json;"
+    code = "from pathlib import Path; from porto_seguro.serving.predictions import read_log; import json;"
     code += "print(json.dumps([i for _, line in read_log(Path('data/predictions')) for i in line.ids]))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=project, env=environment(project), capture_output=True, text=True

@@ -38,9 +38,12 @@ METRICS: dict[str, tuple[str, dict[str, str]]] = {
     "scoring_log_rows_total": ("counter", {"deployment": "blue"}),
     "scoring_log_dropped_total": ("counter", {"deployment": "blue"}),
     "scoring_memory_limit_bytes": ("gauge", {"deployment": "blue"}),
-    "process_resident_memory_bytes": ("gauge", {}),
-    "process_start_time_seconds": ("gauge", {}),
-    "process_cpu_seconds_total": ("counter", {}),
+    "process_resident_memory_bytes": ("gauge", {"deployment": "blue"}),
+    "process_start_time_seconds": ("gauge", {"deployment": "blue"}),
+    "process_cpu_seconds_total": ("counter", {"deployment": "blue"}),
+    "router_requests_total": ("counter", {"deployment": "blue", "code": "200"}),
+    "router_traffic_percent": ("gauge", {"deployment": "blue"}),
+    "router_deployment_up": ("gauge", {"deployment": "blue"}),
 }
 BUCKETS = {
     "scoring_request_seconds": (
@@ -64,6 +67,7 @@ SERIES = {"up"}
 LABELS = {"job", "instance", "le", "quantile"}
 
 ALERTS = (
+    "DeploymentDown",
     "Down",
     "ErrorRateHigh",
     "LatencyBudgetBurnFast",

@@ -27,8 +27,8 @@ from {{ cookiecutter.__package }}.pipeline import Project
 from {{ cookiecutter.__package }}.score import score
 from {{ cookiecutter.__package }}.serving.app import make_app
 from {{ cookiecutter.__package }}.serving.payload import Reader
+from {{ cookiecutter.__package }}.serving.predictions import PredictionLog, read_log
 from {{ cookiecutter.__package }}.serving.service import Deployment
-from {{ cookiecutter.__package }}.serving.telemetry import PredictionLog, read_log
 
 JSON = {"Content-Type": "application/json"}
 

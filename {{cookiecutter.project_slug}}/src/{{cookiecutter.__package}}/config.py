@@ -91,7 +91,7 @@ class Serving(Struct, forbid_unknown_fields=True, frozen=True):
     Attributes:
         max_body_mb, max_rows: of one request; a larger one is answered with 413.
         max_in_flight: requests that are answered at once; one more is told to come again (429).
-        body_seconds: how long a request may take to arrive.
+        body_seconds, answer_seconds: how long a request may take to arrive, and the router waits for its answer.
         memory_mb: memory that the process may take, for the alert; 0 for no limit.
         log_file_mb: size at which the prediction log begins a new file.
     """
@@ -100,8 +100,39 @@ class Serving(Struct, forbid_unknown_fields=True, frozen=True):
     max_rows: Annotated[int, Meta(ge=1)] = 10_000
     max_in_flight: Annotated[int, Meta(ge=1)] = 64
     body_seconds: Positive = 10.0
+    answer_seconds: Positive = 30.0
     memory_mb: Annotated[float, Meta(ge=0)] = 1024.0
     log_file_mb: Positive = 64.0
+
+
+class Rollout(Struct, forbid_unknown_fields=True, frozen=True):
+    """How a new version comes to all of the traffic, and what it must keep on the way.
+
+    Attributes:
+        stages: `mirror` (it gets copies of requests), then its rising shares of the traffic in percent; the last is 100.
+        mirror: percent of the requests of which it gets copies.
+        requests: that it must have answered in a stage before the stage is judged.
+        minutes: that a stage lasts at least.
+        errors: by how much its share of failed (or of refused) requests may exceed that of the champion.
+        latency: how many times as long as the champion's its answers may take (95th percentile).
+        shift: how far its scores may be spread differently (population stability index), beyond what chance explains.
+        confidence: how sure it must be that its metric is worse, where outcomes are known, before it is rolled back.
+    """
+
+    stages: tuple[Literal["mirror"] | Annotated[int, Meta(ge=1, le=100)], ...] = ("mirror", 10, 50, 100)
+    mirror: Annotated[int, Meta(ge=1, le=50)] = 50
+    requests: Annotated[int, Meta(ge=1)] = 500
+    minutes: Annotated[float, Meta(ge=0)] = 0.0
+    errors: Annotated[float, Meta(ge=0)] = 0.01
+    latency: Positive = 1.5
+    shift: Positive = 0.2
+    confidence: Annotated[float, Meta(ge=0.5, lt=1)] = 0.99
+
+    def __post_init__(self) -> None:
+        """Refuse stages that do not lead anywhere."""
+        shares = [stage for stage in self.stages if stage != "mirror"]
+        if "mirror" in self.stages[1:] or shares != sorted(set(shares)) or shares[-1:] != [100]:
+            raise ValueError("stages: `mirror` first (or not at all), then rising shares that end with 100")
 
 
 class Settings(Struct, forbid_unknown_fields=True, frozen=True):
@@ -113,6 +144,7 @@ class Settings(Struct, forbid_unknown_fields=True, frozen=True):
     model: Model = Model()
     gate: Gate = Gate()
     serving: Serving = Serving()
+    rollout: Rollout = Rollout()
     promotion: Literal["immediate", "staged"] = "immediate"
 
 

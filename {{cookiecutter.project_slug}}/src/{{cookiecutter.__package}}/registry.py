@@ -186,8 +186,8 @@ class Registry:
         if history[-1:] != [version]:
             self._set([*history, version][-100:])  # a tag holds 5,000 characters
 
-    def rollback(self) -> tuple[int, int]:
-        """Make the previous champion the champion again; return (from, to).
+    def previous(self) -> Version:
+        """Return the champion before the present one.
 
         Raises:
             UsageError: there is no previous champion, or it belongs to another model line.
@@ -201,8 +201,17 @@ class Registry:
                 f"The previous champion, version {before.version}, answers another question (other target, columns or split); "
                 "restore the contract and settings it was trained with, then: promote " + str(before.version)
             )
+        return before
+
+    def rollback(self) -> tuple[int, int]:
+        """Make the previous champion the champion again; return (from, to).
+
+        Raises:
+            UsageError: as in `previous`.
+        """
+        before, history = self.previous(), self.history()
         self._set(history[:-1])
-        return now.version, before.version
+        return history[-1], before.version
 
     def _set(self, history: list[int]) -> None:
         self._client.set_registered_model_tag(self._name, HISTORY, msgspec.json.encode(history).decode())

@@ -27,8 +27,8 @@ from porto_seguro.pipeline import Project
 from porto_seguro.score import score
 from porto_seguro.serving.app import make_app
 from porto_seguro.serving.payload import Reader
+from porto_seguro.serving.predictions import PredictionLog, read_log
 from porto_seguro.serving.service import Deployment
-from porto_seguro.serving.telemetry import PredictionLog, read_log
 
 JSON = {"Content-Type": "application/json"}
 

@@ -1,14 +1,16 @@
 """`python -m` this package serves the model that the environment names, as the container does."""
 
+import _thread
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from ..artifact import Engine, load_model
 from ..config import load_settings
 from ..errors import ProjectError, UsageError
-from .app import run
+from .app import listen, make_app
 from .service import Deployment
 
 
@@ -16,7 +18,8 @@ def main() -> None:
     """Serve the model that the environment names, as the container does.
 
     MODEL_FOLDER (or AZUREML_MODEL_DIR) and MODEL_DIGEST say which model, and nothing else is loaded; MODEL_VERSION,
-    ENGINE, DEPLOYMENT, HOST, PORT, LOG_FOLDER and PROJECT_DIR have defaults.
+    ENGINE, DEPLOYMENT, HOST, PORT, LOG_FOLDER and PROJECT_DIR have defaults. With STOP_WITH_STDIN, it stops when its
+    standard input ends, as it does when the process that started it is gone.
     """
     # The first process of a container gets no signal that it does not ask for; uvicorn asks only once it listens.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -32,9 +35,16 @@ def main() -> None:
             digest=digest, engine=engine, name=env.get("DEPLOYMENT", "blue"),
             log=Path(env["LOG_FOLDER"]) if env.get("LOG_FOLDER") else None,
         )  # fmt: skip
-        run(deployment, limits, env.get("HOST", "127.0.0.1"), int(env.get("PORT", "8000")))
+        if env.get("STOP_WITH_STDIN"):
+            threading.Thread(target=_stop_with_stdin, daemon=True).start()
+        listen(make_app(deployment, limits), env.get("HOST", "127.0.0.1"), int(env.get("PORT", "8000")))
     except ProjectError as error:
         raise SystemExit(str(error)) from None
+
+
+def _stop_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    _thread.interrupt_main(signal.SIGTERM)
 
 
 if __name__ == "__main__":

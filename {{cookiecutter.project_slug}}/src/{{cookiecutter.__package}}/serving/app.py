@@ -7,11 +7,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..config import Serving
 from ..errors import Fault
-from .service import TITLES, Deployment, Service, problem
+from .service import Deployment, Service
+from .wire import TITLES, problem
 
 
 def make_app(deployment: Deployment, limits: Serving) -> Starlette:
@@ -47,8 +48,8 @@ class _App(Starlette):
             await super().__call__(scope, receive, send)
 
 
-def run(deployment: Deployment, limits: Serving, host: str, port: int) -> None:
-    """Serve until told to stop; what is under way is finished, and the log is written out.
+def listen(app: ASGIApp, host: str, port: int) -> None:
+    """Serve until told to stop; what is under way is finished first.
 
     Raises:
         Fault: somebody else listens there, or the address is not of this machine.
@@ -62,6 +63,6 @@ def run(deployment: Deployment, limits: Serving, host: str, port: int) -> None:
     except OSError as error:
         raise Fault(f"{host}:{port} cannot be listened on: {error.strerror or error}. Give another port.") from None
     uvicorn.run(
-        make_app(deployment, limits), host=host, port=port, access_log=False, log_level="warning",
-        timeout_graceful_shutdown=30, server_header=False, proxy_headers=False, h11_max_incomplete_event_size=65_536,
+        app, host=host, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=30,
+        server_header=False, proxy_headers=False, h11_max_incomplete_event_size=65_536,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """What became of the rows that were scored: labels that arrive later, joined with the prediction log by row id."""
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ from msgspec import Struct
 
 from ..clean import clean, layout
 from ..contract import Contract
-from ..encode import encode_target
+from ..encode import Vector, encode_target
 from ..errors import DataError
 from ..ingest import content_hash
 from ..metrics import measure
 from ..table import batches, replacing
-from .telemetry import read_log
+from .predictions import read_log
 
 ID = "id"
 
@@ -63,31 +64,40 @@ def take_outcomes(source: Path, contract: Contract, folder: Path) -> tuple[int, 
     return table.height, new
 
 
-def performance(contract: Contract, folder: Path, log: Path) -> list[Performance]:
-    """Measure each deployment and model version on what is known by now.
+def known(
+    contract: Contract, folder: Path, log: Path, since: datetime | None = None
+) -> dict[tuple[str, str], tuple[Vector, Vector]]:
+    """Return, by deployment and model version, the targets (shape (n,)) and scores of the rows whose outcome is known.
 
     Of a row that was scored several times by the same version, the last score counts; of one with several outcomes,
     the one taken in last.
 
     Args:
-        contract: says what is measured.
+        contract: says what the target is.
         folder: of the outcomes.
         log: of the predictions.
+        since: leave out what was scored before.
     """
     files = sorted(folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
     if not files:
-        return []
-    known = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
-    truth = dict(zip(known[ID].to_list(), encode_target(known, contract).tolist(), strict=True))
+        return {}
+    told = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
+    truth = dict(zip(told[ID].to_list(), encode_target(told, contract).tolist(), strict=True))
     scored: dict[tuple[str, str], dict[str, object]] = {}
-    for header, line in read_log(log):
+    for header, line in read_log(log, since):
         found = scored.setdefault((header.deployment, header.model_version), {})
         found.update((i, score) for i, score in zip(line.ids, line.result, strict=True) if i in truth)
+    return {
+        key: (np.array([truth[i] for i in rows], np.float64), np.array(list(rows.values()), np.float64))
+        for key, rows in scored.items()
+        if rows
+    }
+
+
+def performance(contract: Contract, folder: Path, log: Path) -> list[Performance]:
+    """Measure each deployment and model version on what is known by now; arguments as in `known`."""
     out = []
-    for (deployment, version), rows in scored.items():
-        if rows:
-            y = np.array([truth[i] for i in rows], dtype=np.float64)
-            score = np.array(list(rows.values()), dtype=np.float64)
-            values = measure(contract.task, y, score)
-            out.append(Performance(deployment, version, len(rows), {k: v for k, v in values.items() if np.isfinite(v)}))
+    for (deployment, version), (y, score) in known(contract, folder, log).items():
+        values = measure(contract.task, y, score)
+        out.append(Performance(deployment, version, len(y), {k: v for k, v in values.items() if np.isfinite(v)}))
     return out

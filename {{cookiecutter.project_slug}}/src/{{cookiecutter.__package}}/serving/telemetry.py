@@ -1,14 +1,10 @@
-"""What a running service tells: Prometheus metrics, and the log of its predictions."""
+"""What a running service tells Prometheus."""
 
-import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,15 +14,15 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from .. import clock
 from ..encode import Vector
 from ..metrics import watched
+from .predictions import PredictionLog
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 CAUSES = ("body", "type", "size", "contract", "auth", "busy", "model")
 
 
-class _Histogram:
+class Histogram:
     """Counts by bucket; `observe` takes one value, `observe_all` an array."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -68,7 +64,7 @@ class Metrics(Collector):
         self.codes: Counter[int] = Counter(dict.fromkeys((200, 422, 500), 0))
         self.errors: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
         self.unseen: Counter[str] = Counter()
-        self.seconds, self.predictions = _Histogram(SECONDS), _Histogram(bounds)
+        self.seconds, self.predictions = Histogram(SECONDS), Histogram(bounds)
         self.in_flight = self.rows = 0
         self.log: PredictionLog | None = None
 
@@ -100,7 +96,7 @@ class Metrics(Collector):
             family.add_metric([*who, *labels.values()], value)
             return family
 
-        def histogram(name: str, text: str, found: _Histogram) -> Metric:
+        def histogram(name: str, text: str, found: Histogram) -> Metric:
             family = HistogramMetricFamily(name, text, labels=["deployment"])
             family.add_metric(who, found.buckets(), found.total)
             return family
@@ -124,116 +120,68 @@ class Metrics(Collector):
         yield gauge("scoring_memory_limit_bytes", "Memory that the process may take; 0 for none.", self._limit)
 
 
-class PredictionLog:
-    """Every request's inputs and scores, a line of JSON each, in files that are only ever appended to.
+class Labelled(Collector):
+    """Metrics of other collectors with the deployment as a label, so that several deployments can share a page."""
 
-    Lines are written by a thread of their own, off the request path. A line is whole or, after a crash, the last one of
-    its file; `read_log` leaves that one out. Where the disk is full, rows are dropped and counted: serving goes on.
-    """
+    def __init__(self, deployment: str, *collectors: Collector) -> None:
+        """Give the deployment and the collectors."""
+        self._deployment, self._collectors = deployment, collectors
 
-    def __init__(self, folder: Path, about: dict[str, Any], megabytes: float, waiting: int = 100_000) -> None:
-        """Begin.
-
-        Args:
-            folder: where the files are; made if missing.
-            about: the first line of each file: deployment, model version, columns.
-            megabytes: after which a new file is begun.
-            waiting: rows that may wait to be written; beyond, rows are dropped.
-        """
-        self._folder, self._about, self._size, self._most = folder, about, int(megabytes * 1e6), waiting
-        self._lines: list[tuple[datetime, str, list[str], Sequence[Any], list[Any]]] = []
-        self._rows = self.kept = self.dropped = 0
-        self._wake, self._ended = threading.Event(), False
-        self._encode = msgspec.json.Encoder().encode
-        self._file: Any = None
-        self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
-        self._thread.start()
-
-    def add(self, request: str, ids: list[str], cells: Sequence[Any], result: list[Any]) -> None:
-        """Note a request; returns at once."""
-        if self._rows + len(ids) > self._most:
-            self.dropped += len(ids)
-            return
-        self._rows += len(ids)
-        self._lines.append((clock.now(), request, ids, cells, result))
-
-    def close(self) -> None:
-        """Write what waits, and end."""
-        self._ended = True
-        self._wake.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._ended:
-            self._wake.wait(0.2)
-            self._flush()
-        self._flush()
-        if self._file:
-            self._file.close()
-
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        if not lines:
-            return
-        rows = sum(len(line[2]) for line in lines)
-        self._rows -= rows
-        try:
-            text = b"".join(self._line(*line) for line in lines)
-            file = self._open()
-            before = file.tell()
-            try:
-                file.write(text)
-                file.flush()
-            except OSError:
-                file.truncate(before)  # no half line
-                file.seek(before)
-                raise
-            self.kept += rows
-        except OSError:
-            self.dropped += rows
-
-    def _line(self, time: datetime, request: str, ids: list[str], cells: Sequence[Any], result: list[Any]) -> bytes:
-        return self._encode((time, request, ids, cells, result)) + b"\n"
-
-    def _open(self) -> Any:
-        if self._file and self._file.tell() >= self._size:
-            self._file.close()
-            self._file = None
-        if not self._file:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            stamp = clock.now().strftime("%Y%m%d-%H%M%S-%f")
-            name = f"{stamp}-{self._about['deployment']}.jsonl"
-            self._file = (self._folder / name).open("xb", buffering=0)
-            self._file.write(self._encode(self._about) + b"\n")
-        return self._file
+    def collect(self) -> Iterator[Metric]:
+        """Give their metrics."""
+        for collector in self._collectors:
+            for metric in collector.collect():
+                metric.samples = [
+                    s._replace(labels={"deployment": self._deployment} | s.labels) for s in metric.samples
+                ]
+                yield metric
 
 
-class Header(msgspec.Struct):
-    """The first line of a file of the prediction log."""
+class RouterMetrics(Collector):
+    """The numbers of the router."""
 
-    deployment: str
-    model_version: str
-    columns: list[str]
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.requests: Counter[tuple[str, str]] = Counter()
+        self.shares: dict[str, float] = {}
+        self.up: dict[str, float] = {}
+        self.mirrored = self.dropped = 0
+
+    def count(self, deployment: str, code: int) -> None:
+        """Count a live request that a deployment answered, or did not."""
+        self.requests[(deployment, str(code))] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """Give all metrics."""
+        requests = CounterMetricFamily(
+            "router_requests", "Live requests, by deployment and status.", labels=["deployment", "code"]
+        )
+        for key, value in self.requests.items():
+            requests.add_metric(key, value)
+        yield requests
+        for name, text, values in (
+            ("router_traffic_percent", "Share of the live requests.", self.shares),
+            ("router_deployment_up", "Whether the deployment answers.", self.up),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["deployment"])
+            for deployment, number in values.items():
+                family.add_metric([deployment], number)
+            yield family
+        yield CounterMetricFamily("router_mirrored", "Copies of requests that were sent.", value=self.mirrored)
+        yield CounterMetricFamily(
+            "router_mirror_dropped", "Copies that were not sent, for too many were under way.", value=self.dropped
+        )
 
 
-class Logged(msgspec.Struct, array_like=True):
-    """A request in the prediction log; `data` in the order of the header's columns."""
-
-    time: datetime
-    request_id: str
-    ids: list[str]
-    data: list[list[Any]]
-    result: list[Any]
-
-
-def read_log(folder: Path) -> Iterator[tuple[Header, Logged]]:
-    """Yield the requests of all files, oldest file first; a line that a crash cut off is left out."""
-    decode = msgspec.json.Decoder(Logged).decode
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open("rb") as file:
-            first = file.readline()
-            if first.endswith(b"\n"):
-                header = msgspec.json.decode(first, type=Header)
-                for line in file:
-                    if line.endswith(b"\n"):
-                        yield header, decode(line)
+def one_page(pages: Sequence[bytes]) -> bytes:
+    """Join pages of metrics: what has the same name must stand together."""
+    families: dict[bytes, list[bytes]] = {}
+    for page in pages:
+        name = b""
+        for line in page.splitlines():
+            if line.startswith(b"# HELP "):
+                name = line.split(b" ")[2]
+            lines = families.setdefault(name, [])
+            if not line.startswith(b"#") or line not in lines:
+                lines.append(line)
+    return b"\n".join(line for lines in families.values() for line in lines) + b"\n"

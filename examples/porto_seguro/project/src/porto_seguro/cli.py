@@ -104,7 +104,14 @@ Run = Annotated[str | None, typer.Argument(help="A run, or the beginning of its 
 
 
 @app.command()
-def run(data: Data = None, sample: Sample = None, json: AsJson = False) -> None:
+def run(
+    data: Data = None,
+    sample: Sample = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="Also release what passed, where a version is served.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
     """Do it all: take in, split, train, evaluate, judge, register, promote."""
     from .ingest import local
 
@@ -116,6 +123,8 @@ def run(data: Data = None, sample: Sample = None, json: AsJson = False) -> None:
                 result = here.run(str(path), sample, progress)
         else:
             result = here.run(data, sample, progress)
+    if release and result.decision == "passed":
+        import_module(f"{__package__}.serving.commands").release_after(result, quiet=json)
     if json:
         return show.as_json(result)
     rows = [

@@ -67,7 +67,11 @@ class Project:
                 progress("register")
                 made = self._register(run, decision)
                 result.model_version = made.version
-                if self.settings.promotion == "immediate" or not self._comparable(self._about(run)):
+                staged = self.settings.promotion == "staged" and self.served
+                if staged and self._comparable(self._about(run)):
+                    result.notes.append(f"It becomes champion by its release: release start {made.version}")
+                else:
+                    self._serve(made.version)
                     self.registry.promote(made.version)
                     result.decision = "promoted"
             result.seconds = round(clock.seconds() - start, 2)
@@ -114,14 +118,27 @@ class Project:
         return chosen, load_model(self.registry.model(chosen), chosen.digest, chosen.engine, threads)
 
     def promote(self, version: int) -> None:
-        """Make a version the champion."""
+        """Make a version the champion, and where one is served, serve it."""
         with only_one(self.root):
+            self._serve(self.registry.get(version).version)
             self.registry.promote(version)
 
     def rollback(self) -> tuple[int, int]:
         """Return to the previous champion."""
         with only_one(self.root):
+            self._serve(self.registry.previous().version)
             return self.registry.rollback()
+
+    @property
+    def served(self) -> bool:
+        """Whether this project has an endpoint, which versions reach by a release."""
+        return (self.root / "endpoint.json").exists()
+
+    def _serve(self, version: int) -> None:
+        if self.served:
+            from .serving.endpoint import LocalEndpoint  # which a project that scores files only does not have
+
+            LocalEndpoint(self.root).serve_only(version)
 
     def _data(self, data: str | None) -> str:
         if data is None:

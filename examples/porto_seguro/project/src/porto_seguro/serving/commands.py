@@ -2,41 +2,64 @@
 
 import contextlib
 import os
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from starlette.types import ASGIApp
 
-from .. import show
-from ..errors import DataError
+from .. import clock, show
+from ..errors import DataError, Fault
 from ..show import AsJson, project
+
+if TYPE_CHECKING:
+    from ..result import Result
+    from .endpoint import LocalEndpoint
+    from .release import Releases, Step
 
 
 def serve(
-    version: Annotated[int | None, typer.Option("--model", help="A model version; by default the champion.")] = None,
+    version: Annotated[
+        int | None, typer.Option("--model", help="Serve this version alone, whatever the endpoint's traffic is.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; by default only this machine is answered.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     log: Annotated[bool, typer.Option(help="Whether requests and scores are logged, in data/predictions.")] = True,
 ) -> None:
-    """Serve a model over HTTP: POST /score; /docs explains the rest. Ctrl+C ends it.
+    """Serve the endpoint over HTTP, at first the champion: POST /score; /docs explains the rest. Ctrl+C ends it.
 
+    A router hands each request to one of the deployments, and follows `release` and `rollback` while it runs.
     With the environment variable SCORING_TOKEN set, callers must send it as bearer token or `api-key`.
     """
     from ..config import TOKEN
-    from .app import run
+    from .app import listen, make_app
+    from .endpoint import LocalEndpoint
+    from .router import Router
     from .service import Deployment
 
     here = project()
-    chosen, model = here.model(version, threads=1)
-    deployment = Deployment(
-        model=model, version=str(chosen.version), digest=chosen.digest, engine=chosen.engine,
-        log=here.root / "data" / "predictions" if log else None,
-    )  # fmt: skip
-    show.line(f"Version {chosen.version} ({chosen.engine}) answers at http://{host}:{port}/score; see /docs.", "green")
+    folder = here.root / "data" / "predictions" if log else None
     if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
         show.line(f"Others can reach {host}, and no token is asked for: set {TOKEN} in the environment.", "yellow")
+    app: ASGIApp
+    if version:
+        chosen, model = here.model(version, threads=1)
+        app = make_app(
+            Deployment(
+                model=model, version=str(version), digest=chosen.digest, engine=chosen.engine, log=folder,
+            ),
+            here.settings.serving,
+        )  # fmt: skip
+        show.line(f"Version {version} ({chosen.engine}) answers at http://{host}:{port}/score; see /docs.", "green")
+    else:
+        state = LocalEndpoint(here.root).to_serve(here.registry.champion())
+        app = Router(here.root, here.registry, here.settings.serving, f"http://{host}:{port}", folder)
+        for name, place in state.deployments.items():
+            show.line(f"{name}: version {place.version}, {place.traffic} % of the requests")
+        show.line(f"http://{host}:{port}/score; see /docs.", "green")
     with contextlib.suppress(KeyboardInterrupt):  # the usual end
-        run(deployment, here.settings.serving, host, port)
+        listen(app, host, port)
 
 
 check_app = typer.Typer(no_args_is_help=True, help="Try what runs.")
@@ -97,8 +120,114 @@ def outcomes(
     show.table("Scored rows whose outcome is known", ("deployment", "version", "rows", *names), table)
 
 
+release_app = typer.Typer(no_args_is_help=True, help="Bring a new version to all of the traffic, stage by stage.")
+COLOURS = {"rolled back": "red", "aborted": "yellow", "held": "yellow", "done": "green"}
+
+
+@release_app.command("start")
+def release_start(
+    version: Annotated[int, typer.Argument(help="The model version; `models` lists them.")],
+    wait: Annotated[float, typer.Option(help="Seconds after which it stops waiting; the release stays.")] = 3600.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 5.0,
+    json: AsJson = False,
+) -> None:
+    """Release a version, or go on with its release, until it has all of the traffic or was rolled back.
+
+    Exit code 1 says that it was rolled back, 3 that it is still on its way.
+    """
+    step = lead(version, wait, every, quiet=json)
+    _show(step, json, told=True)
+    if step.release.status == "running":
+        raise Fault(f"Version {version} is still on its way; go on with: release start {version}")
+
+
+def lead(version: int, wait: float, every: float, quiet: bool) -> "Step":
+    """Start a release, or go on with it, and step until it ends or `wait` seconds are over; tell each change."""
+    endpoint, releases = _releases()
+    end, said = clock.seconds() + wait, ""
+    running = endpoint.state().under_way()
+    with endpoint.only_one():
+        step = releases.step() if running and running.version == version else releases.start(version)
+        while True:
+            words = f"{step.did}, {step.release.stage}: {'; '.join(step.reasons)}"
+            if words != said and not quiet:
+                show.line(words, COLOURS.get(step.did, ""))
+            said = words
+            if step.release.status != "running" or clock.seconds() > end:
+                return step
+            time.sleep(every)
+            step = releases.step()
+
+
+def release_after(result: "Result", quiet: bool) -> None:
+    """Release the version of a run that passed the gate."""
+    if result.model_version:  # none, for a sample
+        step = lead(result.model_version, 3600.0, 5.0, quiet)
+        result.decision = "promoted" if step.did == "done" else "passed"
+        result.notes[-1:] = [f"release: {step.did}: {'; '.join(step.reasons)}"]
+
+
+@release_app.command("step")
+def release_step(json: AsJson = False) -> None:
+    """Judge the present stage once: move on, hold, or roll back. Exit code 1 says that it was rolled back."""
+    endpoint, releases = _releases()
+    with endpoint.only_one():
+        step = releases.step()
+    _show(step, json)
+
+
+@release_app.command("status")
+def release_status(json: AsJson = False) -> None:
+    """Show the deployments, their traffic, and the newest release."""
+    endpoint, _ = _releases()
+    state, url = endpoint.state(), endpoint.address()
+    if json:
+        return show.as_json({"url": url, "deployments": state.deployments, "release": state.release})
+    rows = [(n, str(d.version), f"{d.traffic} %", f"{d.mirror} %") for n, d in state.deployments.items()]
+    show.table(url or "not served at the moment", ("deployment", "version", "traffic", "copies"), rows)
+    for text in state.release.history if state.release else ["No version was released yet."]:
+        show.line(text)
+
+
+@release_app.command("abort")
+def release_abort(json: AsJson = False) -> None:
+    """Give all of the traffic back to the version that had it before."""
+    endpoint, releases = _releases()
+    with endpoint.only_one():
+        step = releases.abort()
+    if json:
+        return show.as_json(step)
+    show.line(f"Version {step.release.version} was taken back.", "yellow")
+
+
+def _releases() -> tuple["LocalEndpoint", "Releases"]:
+    from .endpoint import LocalEndpoint
+    from .release import Releases
+
+    here = project()
+    endpoint = LocalEndpoint(here.root)
+    return endpoint, Releases(here, endpoint)
+
+
+def _show(step: "Step", json: bool, told: bool = False) -> None:
+    if json:
+        show.as_json(step)
+    else:
+        rows = [
+            ("ok" if f.kept else "wrong", f.name, f"{f.candidate:.4g}", f"{f.base:.4g}", f"{f.limit:.4g}")
+            for f in step.findings
+        ]
+        if rows:
+            show.table(f"Stage {step.release.stage}", ("", "what", "new", "old", "limit"), rows)
+        if not told:
+            show.line(f"{step.did}: {'; '.join(step.reasons)}", COLOURS.get(step.did, ""))
+    if step.did == "rolled back":
+        raise typer.Exit(DataError.code)
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(check_app, name="check")
+    app.add_typer(release_app, name="release")
     app.command()(serve)
     app.command()(outcomes)

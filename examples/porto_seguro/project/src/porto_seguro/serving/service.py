@@ -1,6 +1,5 @@
 """How the scoring service answers: one deployment of one model version."""
 
-import asyncio
 import contextlib
 import hmac
 import os
@@ -26,15 +25,12 @@ from ..artifact import Engine, Model
 from ..config import TOKEN, Serving
 from .openapi import document, page
 from .payload import Invalid
+from .predictions import PredictionLog
 from .scorer import Scorer
-from .telemetry import Metrics, PredictionLog
+from .telemetry import Labelled, Metrics
+from .wire import problem, read_body
 
 API = "1.0"  # of the requests and answers; it does not change with the model
-TITLES = {
-    400: "Not JSON", 401: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow", 413: "Too large",
-    415: "Wrong content type", 422: "Against the contract", 429: "Too many requests", 500: "Fault", 503: "Not ready",
-}  # fmt: skip
-_LATE = "the body is late"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,19 +59,18 @@ class Service:
         self.metrics = Metrics(deployment.name, deployment.version, deployment.engine, trained, bounds, memory)
         self.registry = CollectorRegistry()
         self.registry.register(self.metrics)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        self.registry.register(
+            Labelled(deployment.name, ProcessCollector(registry=None), PlatformCollector(registry=None))
+        )
         self.log: PredictionLog | None = None
         self._prefix, self._count = secrets.token_hex(6) + "-", 0  # names of requests that bring none
         self._head = [(b"content-type", b"application/json"), (b"x-deployment", deployment.name.encode())]
-        self._most = int(limits.max_body_mb * 1e6)
         self._token = os.environ.get(TOKEN, "").encode()
         self._spec = document(model.contract, deployment.version, API, bool(self._token))
 
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Open the prediction log, and write it out in the end."""
-        self._loop = asyncio.get_running_loop()
         if self.deployment.log:
             about = {
                 "deployment": self.deployment.name,
@@ -99,7 +94,7 @@ class Service:
         status, refusal = 200, None
         try:
             self._admit(headers)
-            answer = await self._answer(await self._body(receive, headers), scope["query_string"], name)
+            answer = await self._answer(await read_body(receive, headers, self.limits), scope["query_string"], name)
         except Invalid as error:
             self.metrics.errors[error.cause] += 1
             status, refusal = error.status, problem(error.status, error.detail, name, error.errors)
@@ -151,38 +146,6 @@ class Service:
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
             raise Invalid(415, "type", "Send `Content-Type: application/json`.")
 
-    async def _body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-        size = headers.get(b"content-length", b"0")
-        parts, total = [], int(size) if size.isdigit() else 0
-        if total > self._most:
-            raise self._too_large()
-        total = 0
-        # `asyncio.timeout` would cost a third of what the model costs.
-        task = asyncio.current_task(self._loop)
-        assert task
-        timer = self._loop.call_later(self.limits.body_seconds, task.cancel, _LATE)
-        try:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                parts.append(message.get("body", b""))
-                total += len(parts[-1])
-                if total > self._most:
-                    raise self._too_large()
-                if not message.get("more_body"):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-        except asyncio.CancelledError as error:
-            if error.args != (_LATE,):
-                raise
-            task.uncancel()
-            raise Invalid(408, "body", f"The body took more than {self.limits.body_seconds:g} s to arrive.") from None
-        finally:
-            timer.cancel()
-
-    def _too_large(self) -> Invalid:
-        return Invalid(413, "size", f"The body is larger than {self.limits.max_body_mb:g} MB.")
-
     async def live(self, request: Request) -> Response:
         """Answer `GET /livez`: the process runs."""
         return Response("ok", media_type="text/plain")
@@ -215,15 +178,3 @@ class Service:
     async def docs(self, request: Request) -> Response:
         """Answer `GET /docs`: the same for people, in one page without anything from elsewhere."""
         return HTMLResponse(page(self._spec))
-
-
-def problem(status: int, detail: str, request_id: str, errors: list[dict[str, Any]] | None = None) -> Response:
-    """Answer with problem details (RFC 9457)."""
-    told: dict[str, Any] = {"type": "about:blank", "title": TITLES.get(status, "Error"), "status": status}
-    told |= (
-        {"detail": detail} | ({"request_id": request_id} if request_id else {}) | ({"errors": errors} if errors else {})
-    )
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(_encode(told), status, headers, "application/problem+json")

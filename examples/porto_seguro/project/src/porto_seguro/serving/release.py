@@ -1,0 +1,188 @@
+"""Bring a version to all of the traffic, stage by stage; it goes back by itself where the new one does worse.
+
+All that is known stands in the endpoint's state, which is replaced as a whole: after a crash at any moment, the next
+step goes on from there.
+"""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+from msgspec import Struct
+
+from .. import clock
+from ..errors import UsageError
+from ..pipeline import Project
+from ..store import only_one
+from ..train import metric_of
+from .compare import Evidence, Finding, compare
+from .endpoint import Deployed, Endpoint, Release, Seen, State
+from .outcomes import known
+from .predictions import read_log
+
+MIRROR = "mirror"
+ROWS = 50_000  # of the newest scores are enough to compare
+
+
+class Step(Struct):
+    """What a step did."""
+
+    did: str  # started, moved on, held, rolled back, aborted or done
+    release: Release
+    reasons: list[str]
+    findings: list[Finding] = []
+
+
+class Releases:
+    """The releases of a project on an endpoint."""
+
+    def __init__(self, project: Project, endpoint: Endpoint) -> None:
+        """Give both."""
+        self._project, self._endpoint = project, endpoint
+        self._rollout = project.settings.rollout
+        self._stages = [str(stage) for stage in self._rollout.stages]
+
+    def start(self, version: int) -> Step:
+        """Deploy a version beside the one that is served, and begin with the first stage.
+
+        Raises:
+            UsageError: a release is under way, nothing is served, or the version answers another question.
+            Fault: the version does not start; nothing was changed.
+        """
+        state, registry = self._endpoint.state(), self._project.registry
+        if running := state.under_way():
+            raise UsageError(f"Version {running.version} is being released: release step, or release abort")
+        base = state.live()
+        if base is None:
+            raise UsageError("Nothing is served yet, so there is nothing to replace: serve, or promote the version")
+        wanted, now = registry.get(version), registry.get(state.deployments[base].version)
+        if wanted.version == now.version:
+            raise UsageError(f"Version {version} has all of the traffic already.")
+        if wanted.line != now.line:
+            raise UsageError(
+                f"Version {version} answers another question than version {now.version}; their scores cannot be "
+                f"compared. To swap them at once: promote {version}"
+            )
+        release = Release(
+            version=version, candidate=state.idle(), base=base, stage=self._stages[0], since=_now(), began=_now()
+        )
+        self._say(release, f"version {version} begins as {release.candidate} beside {base} (version {now.version})")
+        release.seen = self._endpoint.seen()
+        release.seen.pop(release.candidate, None)
+        self._enter(state, release)
+        return self._ended() or Step("started", release, release.history[-1:])
+
+    def step(self) -> Step:
+        """Judge the present stage; move on, hold, or go back.
+
+        Raises:
+            UsageError: no release is under way.
+            Fault: the endpoint does not answer; the release stays as it is.
+        """
+        state, release = self._under_way()
+        if release.status == "promoting":
+            return self._ended() or Step("held", release, [])
+        if state.deployments != self._places(state, release):  # a crash, or somebody's hand
+            self._enter(state, release)
+        seen = {name: found.since(release.seen.get(name)) for name, found in self._endpoint.seen().items()}
+        findings = self._compare(state, release, seen)
+        broken = [str(f) for f in findings if not f.kept]
+        if broken:
+            return self._back(state, release, "rolled back", broken, findings)
+        count = seen.get(release.candidate, Seen()).requests
+        if count < self._rollout.requests:
+            return Step("held", release, [f"{count} of {self._rollout.requests} requests so far"], findings)
+        if not any("PSI" in f.name for f in findings):
+            return Step("held", release, ["there are not enough scores of both in the prediction log yet"], findings)
+        ends = datetime.fromisoformat(release.since) + timedelta(minutes=self._rollout.minutes)
+        if clock.now() < ends:
+            return Step("held", release, [f"the stage lasts until {ends.isoformat(timespec='seconds')}"], findings)
+        return self._on(state, release, findings)
+
+    def abort(self) -> Step:
+        """Give all of the traffic back to the version that had it."""
+        state, release = self._under_way()
+        if release.status == "promoting":
+            raise UsageError("It has all of the traffic already: release step, then rollback")
+        return self._back(state, release, "aborted", ["somebody asked for it"], [])
+
+    def _under_way(self) -> tuple[State, Release]:
+        state = self._endpoint.state()
+        release = state.under_way()
+        if release is None:
+            raise UsageError("No release is under way: release start VERSION")
+        if release.stage not in self._stages:
+            raise UsageError(
+                f"The release is in the stage {release.stage}, which conf/project.yaml no longer has: put it back, or "
+                "release abort"
+            )
+        return state, release
+
+    def _on(self, state: State, release: Release, findings: list[Finding]) -> Step:
+        left = release.stage
+        release.stage, release.since = self._stages[self._stages.index(left) + 1], _now()
+        self._say(release, f"{_words(left)} went well; now {_words(release.stage)}")
+        release.seen = self._endpoint.seen()
+        self._enter(state, release)
+        return self._ended(findings) or Step("moved on", release, release.history[-1:], findings)
+
+    def _enter(self, state: State, release: Release) -> None:
+        """Make the traffic that of the stage; traffic and stage are one write."""
+        if release.stage == "100":
+            release.status = "promoting"
+        self._endpoint.apply(State(self._places(state, release), release))
+
+    def _places(self, state: State, release: Release) -> dict[str, Deployed]:
+        share = 0 if release.stage == MIRROR else int(release.stage)
+        copies = self._rollout.mirror if release.stage == MIRROR else 0
+        return {
+            release.base: Deployed(state.deployments[release.base].version, 100 - share),
+            release.candidate: Deployed(release.version, share, copies),
+        }
+
+    def _ended(self, findings: list[Finding] | None = None) -> Step | None:
+        """With all of the traffic, the version becomes champion; doing this twice does no harm."""
+        state = self._endpoint.state()
+        release = state.release
+        if release is None or release.status != "promoting":
+            return None
+        with only_one(self._project.root):
+            self._project.registry.promote(release.version)
+        release.status = "done"
+        self._say(release, f"version {release.version} is champion")
+        self._endpoint.apply(state)
+        return Step("done", release, release.history[-1:], findings or [])
+
+    def _back(self, state: State, release: Release, did: str, reasons: list[str], findings: list[Finding]) -> Step:
+        assert did in ("rolled back", "aborted")
+        release.status = did  # type: ignore[assignment]
+        self._say(release, f"{did} in the stage {release.stage}: {'; '.join(reasons)}")
+        self._endpoint.apply(State({release.base: Deployed(state.deployments[release.base].version, 100)}, release))
+        return Step(did, release, reasons, findings)
+
+    def _compare(self, state: State, release: Release, seen: dict[str, Seen]) -> list[Finding]:
+        data, contract = self._project.root / "data", self._project.contract
+        names = {name: str(state.deployments[name].version) for name in (release.candidate, release.base)}
+        scores: dict[str, list[object]] = {name: [] for name in names}
+        for header, line in read_log(data / "predictions", datetime.fromisoformat(release.since)):
+            if names.get(header.deployment) == header.model_version:
+                scores[header.deployment] += line.result
+        outcomes = known(contract, data / "outcomes", data / "predictions", datetime.fromisoformat(release.began))
+        evidence = {
+            name: Evidence(
+                seen.get(name, Seen()), np.array(scores[name][-ROWS:], np.float64), outcomes.get((name, version))
+            )
+            for name, version in names.items()
+        }
+        metric = metric_of(self._project.settings, contract.task)
+        return compare(evidence[release.candidate], evidence[release.base], self._rollout, metric, contract.task)
+
+    def _say(self, release: Release, text: str) -> None:
+        release.history.append(f"{_now()} {text}")
+
+
+def _now() -> str:
+    return clock.now().isoformat(timespec="milliseconds")
+
+
+def _words(stage: str) -> str:
+    return "copies of requests" if stage == MIRROR else f"{stage} % of the requests"
