@@ -361,7 +361,6 @@ def test_it_needs_no_more_than_the_manifests_for_kubernetes_give(
     environment = {entry["name"]: entry.get("value", "secret") for entry in container["env"]}
     environment |= {"MODEL_DIGEST": trained.digest, "MODEL_VERSION": "7"}
     shutil.copytree(trained.model, tmp_path / "models" / trained.digest)
-    (tmp_path / "models" / "lost+found").mkdir()
     (tmp_path / "log").mkdir()
     os.chown(tmp_path / "log", 0, pod["securityContext"]["fsGroup"])
     (tmp_path / "log").chmod(0o2775)  # as Kubernetes hands over a volume

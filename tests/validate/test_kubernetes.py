@@ -41,6 +41,7 @@ def several(items: Document, most: int) -> Document:
 
 
 NAME = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253}
+LABEL = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
 PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 METADATA = strict("name", name=NAME, labels={"type": "object", "additionalProperties": {"type": "string"}})
 MATCH = strict(
@@ -55,7 +56,7 @@ ROUTE = strict(
     "parentRefs",
     "rules",
     hostnames=several(NAME, 16),
-    parentRefs=several(strict("name", name=NAME, namespace=NAME, sectionName=NAME, port=PORT), 32),
+    parentRefs=several(strict("name", name=NAME, namespace=LABEL, sectionName=NAME, port=PORT), 32),
     rules=several(strict(matches=several(MATCH, 64), backendRefs=several(BACKEND, 16)), 16),
 )
 SCHEMAS = {
