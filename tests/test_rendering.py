@@ -96,7 +96,7 @@ def test_both_engines_give_the_same_bytes_and_files_that_parse(bake: Bake, answe
             compile(content, path, "exec")
 
 
-@pytest.mark.parametrize("pair", itertools.combinations(("use_case", "serving", "extras"), 2), ids="-".join)
+@pytest.mark.parametrize("pair", [*itertools.combinations(("use_case", "serving", "extras"), 2)], ids="-".join)
 def test_the_grid_holds_every_pair_of_answers_that_decide_about_files(pair: tuple[str, str]) -> None:
     values = {"use_case": USE_CASES, "serving": SERVING, "extras": EXTRAS}
     assert {tuple(answers[key] for key in pair) for answers in GRID} == set(
