@@ -58,6 +58,13 @@ def test_documented_questions_are_the_questions(page: str) -> None:
         ]
 
 
+def test_the_question_names_every_part() -> None:
+    parts = QUESTIONS["parts"]["default"].split()
+    assert f"({', '.join(parts)})" in QUESTIONS["extras"]["help"]
+    table = " ".join(QUESTIONS["_exclude"])
+    assert sorted(set(re.findall(r"'([\w-]+)' not in cookiecutter\.extras", table))) == parts
+
+
 def test_no_project_may_hide_a_module_that_it_needs() -> None:
     def plain(name: str) -> str:
         return re.sub(r"[-.]+", "_", name).lower()
@@ -75,11 +82,13 @@ def test_no_project_may_hide_a_module_that_it_needs() -> None:
     assert not missing, f"add to `reserved` in copier.yml: {' '.join(missing)}"
 
 
+COMPUTED = {key: QUESTIONS[key]["default"] for key in ("reserved", "parts")}
 SLUG = "must start with a letter and hold at most 40"
 TAKEN = "is a name that Python, a library or a system already uses"
 LINE = 'must be one line without " \\ {'
 EMPTY = "must not be empty"
 ADDRESS = "must look like name@host"
+PARTS = "may name ab and kubernetes, with spaces between, or be none; not known: "
 
 # Shown to both engines' command lines.
 REFUSED = {
@@ -89,6 +98,7 @@ REFUSED = {
     "quote": ("description", 'say "hi"', LINE),
     "newline": ("full_name", "a\nb", LINE),
     "blank": ("project_name", "  ", EMPTY),
+    "part": ("extras", "ab helm", f"{PARTS}helm"),
 }
 
 
@@ -103,7 +113,7 @@ REFUSED = {
         (
             "project_slug",
             TAKEN,
-            ["class", "json", "py-compile", "mlflow", "scikit-learn", "sklearn", "tests", "com1", "nul"],
+            ["class", "json", "py-compile", "mlflow", "scikit-learn", "sklearn", "tests", "com1", "nul", "no", "null"],
         ),
         ("project_slug", "", ["x", "porto-seguro", "model-2", "x" * 40]),
         ("project_name", EMPTY, ["", "   "]),
@@ -114,12 +124,15 @@ REFUSED = {
         ("full_name", EMPTY, [" "]),
         ("email", ADDRESS, ["", "nobody", "@host", "name@", "a b@c", "a@b@c", 'a"@b', "<a@b>", "a@b\n"]),
         ("email", "", ["o'brien+ml@example.co.uk"]),
+        ("extras", PARTS, ["helm", "kubernetes,ab", "Kubernetes", "none ab", "a", "{{ 7 }}", "../x"]),
+        ("extras", "", ["none", "", " ", "ab", "kubernetes", "kubernetes  ab", "ab\nkubernetes"]),
     ],
 )
 def test_validators_accept_and_refuse(question: str, sentence: str, answers: list[str]) -> None:
     validator = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(QUESTIONS[question]["validator"])
     for answer in answers:
-        said = validator.render({question: answer, "reserved": QUESTIONS["reserved"]["default"]}).strip()
+        said = validator.render({**COMPUTED, question: answer})
+        # Copier takes even a blank for a refusal.
         assert said.startswith(sentence) if sentence else not said, f"{answer!r}: {said!r}"
 
 

@@ -1,5 +1,6 @@
 """Both engines give the same project, and nothing in it that should not be there."""
 
+import itertools
 import json
 import re
 import shutil
@@ -14,7 +15,9 @@ from render import ANSWERS_FILE, ENGINES, EXAMPLE, ROOT, TEMPLATE, example_answe
 USE_CASES = ("porto-seguro", "german-credit", "own")
 SERVING = ("both", "batch")
 LICENCES = ("Proprietary", "MIT", "Apache-2.0", "BSD-3-Clause")
-# What people type. Names do not interact with the other answers, so they are cycled through the pairs.
+EVERY_PART = "ab kubernetes"
+EXTRAS = ("none", "ab", EVERY_PART, "kubernetes")
+# What people type. Names do not interact with the other answers, nor do licences with parts: they are cycled through.
 NAMES = (
     "Claims",
     "O'Brien & <b>Söhne</b>",
@@ -30,20 +33,38 @@ NAMES = (
     "A name that is far too long for the folder of a project on any system that we know of",
 )
 GRID = [
-    {"use_case": use_case, "licence": licence, "serving": SERVING[n % 3 % 2], "project_name": name, "full_name": name}
+    {
+        "use_case": use_case,
+        "licence": licence,
+        "serving": SERVING[n % 3 % 2],
+        "extras": EXTRAS[n % 4],
+        "project_name": name,
+        "full_name": name,
+    }
     for n, (name, (use_case, licence)) in enumerate(
         zip(NAMES, ((u, c) for u in USE_CASES for c in LICENCES), strict=True)
     )
 ]
 
-# The files of every project. What a use case adds or leaves out stands below.
+# The files of a project with every part. What an answer leaves out stands below.
 FILES = (Path(__file__).parent / "files.txt").read_text("utf-8").split()
 LEFT_OUT = {
     "own": {"conf/contract.yaml"},
     "batch": {path for path in FILES if path.startswith(("monitoring/", "src/PACKAGE/serving/"))}
     | {"Dockerfile", ".dockerignore", "tests/test_release.py", "tests/test_serve.py"},
 }
+PARTS = {
+    "ab": {path for path in FILES if path in ("src/PACKAGE/serving/ab.py", "tests/test_ab.py")},
+    "kubernetes": {path for path in FILES if path.startswith("kubernetes/")},
+}
 BUDGET = 100  # of a local project: see docs/decisions/0003-file-budget.md
+
+
+def left_out(use_case: str, serving: str, extras: str) -> set[str]:
+    """Return the files that a project lacks; parts of the service go with it."""
+    lacking = LEFT_OUT.get(use_case, set()) | LEFT_OUT.get(serving, set())
+    chosen = [] if serving == "batch" else extras.split()
+    return lacking.union(*(files for part, files in PARTS.items() if part not in chosen))
 
 
 def package(project: Path) -> str:
@@ -75,12 +96,20 @@ def test_both_engines_give_the_same_bytes_and_files_that_parse(bake: Bake, answe
             compile(content, path, "exec")
 
 
+@pytest.mark.parametrize("pair", [*itertools.combinations(("use_case", "serving", "extras"), 2)], ids="-".join)
+def test_the_grid_holds_every_pair_of_answers_that_decide_about_files(pair: tuple[str, str]) -> None:
+    values = {"use_case": USE_CASES, "serving": SERVING, "extras": EXTRAS}
+    assert {tuple(answers[key] for key in pair) for answers in GRID} == set(
+        itertools.product(*(values[key] for key in pair))
+    )
+
+
+@pytest.mark.parametrize("extras", EXTRAS)
 @pytest.mark.parametrize("serving", SERVING)
 @pytest.mark.parametrize("use_case", USE_CASES)
-def test_project_holds_the_listed_files_and_nothing_else(bake: Bake, use_case: str, serving: str) -> None:
-    project = bake(use_case=use_case, serving=serving)
-    left_out = LEFT_OUT.get(use_case, set()) | LEFT_OUT.get(serving, set())
-    expected = {path.replace("PACKAGE", package(project)) for path in set(FILES) - left_out}
+def test_project_holds_the_listed_files_and_nothing_else(bake: Bake, use_case: str, serving: str, extras: str) -> None:
+    project = bake(use_case=use_case, serving=serving, extras=extras)
+    expected = {path.replace("PACKAGE", package(project)) for path in set(FILES) - left_out(use_case, serving, extras)}
     assert set(tree(project, ANSWERS_FILE)) == expected
     assert len(expected) <= BUDGET
     folders = {path for path in project.rglob("*") if path.is_dir()}
@@ -95,13 +124,13 @@ def test_source_is_the_same_for_every_use_case_and_is_no_template(bake: Bake) ->
         for number, line in enumerate(content.decode().splitlines(), 1):
             assert not re.search(r"\{\{|\{%|\{#", line), f"{path}:{number}: Jinja in src/: {line.strip()}"
     for use_case in USE_CASES:
-        project = bake(use_case=use_case)
+        project = bake(use_case=use_case, extras=EVERY_PART)
         assert tree(project / "src" / package(project)) == source
 
 
 @pytest.mark.parametrize("use_case", USE_CASES)
 def test_nothing_of_this_machine_or_of_the_template_is_left(bake: Bake, use_case: str) -> None:
-    project = bake(use_case=use_case)
+    project = bake(use_case=use_case, extras=EVERY_PART)
     leftovers = re.compile(
         r"\{\{(?! \$)|\{%|cookiecutter\.|(?<![\w.])(?:/home|/root|/Users|/work|/tmp)/|[A-Z]:\\"
         r"|--(?:extra-)?index-url|--find-links"
@@ -114,7 +143,7 @@ def test_nothing_of_this_machine_or_of_the_template_is_left(bake: Bake, use_case
 
 
 def test_names_are_safe_on_windows(bake: Bake) -> None:
-    project = bake(use_case="own", project_name="x" * 40)
+    project = bake(use_case="own", project_name="x" * 40, extras=EVERY_PART)
     paths = set(tree(project))
     assert len({path.lower() for path in paths}) == len(paths)
     for path in paths:
@@ -164,7 +193,7 @@ def test_without_hooks_every_variant_stays_and_nothing_else_differs(
     done = tool(tmp_path, "cookiecutter", "--no-input", "--accept-hooks", "no", str(template), *words)
     assert done.returncode == 0, done.stderr
     more = set(tree(tmp_path / "my-model")) - set(tree(bake(use_case="own", serving="batch")))
-    assert more == {path.replace("PACKAGE", "my_model") for path in LEFT_OUT["own"] | LEFT_OUT["batch"]}
+    assert more == {path.replace("PACKAGE", "my_model") for path in left_out("own", "batch", "none")}
 
 
 def test_an_unknown_name_is_an_error_and_not_an_empty_place(template: Path, tmp_path: Path) -> None:
@@ -177,13 +206,14 @@ def test_an_unknown_name_is_an_error_and_not_an_empty_place(template: Path, tmp_
 
 
 def test_no_module_is_longer_than_a_reader_likes(bake: Bake) -> None:
-    for path in (bake() / "src").rglob("*.py"):
+    for path in (bake(extras=EVERY_PART) / "src").rglob("*.py"):
         assert len(path.read_text("utf-8").splitlines()) <= 250, path.name
 
 
+@pytest.mark.parametrize("extras", EXTRAS)
 @pytest.mark.parametrize("serving", SERVING)
-def test_the_map_in_the_readme_is_that_of_the_project(bake: Bake, serving: str) -> None:
-    project = bake(serving=serving)
+def test_the_map_in_the_readme_is_that_of_the_project(bake: Bake, serving: str, extras: str) -> None:
+    project = bake(serving=serving, extras=extras)
     text = (project / "README.md").read_text("utf-8")
     modules = text.partition("| module | its job |")[2].partition("\n\n")[0]
     told = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in modules.splitlines() if "|" in line))
@@ -193,3 +223,4 @@ def test_the_map_in_the_readme_is_that_of_the_project(bake: Bake, serving: str) 
     named = re.findall(r"`([\w./-]+)`", "".join(line.split("|")[1] for line in places.splitlines() if "|" in line))
     made_later = {"runs/", "mlflow.db", "endpoint.json"}
     assert [name for name in named if name not in made_later and not (project / name).exists()] == []
+    assert ("kubernetes/" in named) == (project / "kubernetes").exists()

@@ -103,13 +103,14 @@ def test_update_marks_a_conflict(kit: Path, tmp_path: Path, git: Git) -> None:
 
 def test_an_answer_can_be_changed_later(kit: Path, tmp_path: Path, git: Git) -> None:
     project = born("cookiecutter", kit, tmp_path, git)
-    changed = ANSWERS | {"use_case": "porto-seguro", "licence": "MIT"}
+    changed = ANSWERS | {"use_case": "porto-seguro", "licence": "MIT", "extras": "kubernetes"}
     run_update(project, data=changed, vcs_ref="1.0.0", defaults=True, overwrite=True, quiet=True)
     run_copy(str(kit), tmp_path / "fresh", data=changed, defaults=True, quiet=True)
     # The description was answered once, by its default; an update keeps answers.
     fresh, updated = tree(tmp_path / "fresh"), tree(project, ".git")
     assert fresh.keys() == updated.keys()
     assert fresh["LICENSE"] == updated["LICENSE"]
+    assert "kubernetes/kustomization.yaml" in updated
 
 
 def test_both_engines_note_the_same_answers(kit: Path, tmp_path: Path) -> None:

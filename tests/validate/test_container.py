@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
+import yaml
 from conftest import Bake
 from running import free_port
 
@@ -64,10 +65,10 @@ class Container:
                 assert time.monotonic() < end, f"not ready after 30 s: {self.output()}"
                 time.sleep(0.1)
 
-    def get(self, path: str, body: Any = None) -> bytes:
+    def get(self, path: str, body: Any = None, **headers: str) -> bytes:
         """Return an answer; posts where there is a body."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json", **headers})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
             return bytes(answer.read())
 
@@ -348,6 +349,42 @@ def test_it_stops_when_told_and_the_prediction_log_is_whole(
     assert line[4] == result
     cells = [dict(zip(head["columns"], row, strict=True)) for row in line[3]]
     assert cells == [{name: row[name] for name in head["columns"]} for row in trained.rows]
+
+
+def test_it_needs_no_more_than_the_manifests_for_kubernetes_give(
+    podman: Podman, image: str, trained: Trained, bake: Bake, tmp_path: Path
+) -> None:
+    """Its variables, volumes and user as they stand there, and not even a temporary folder beside them."""
+    text = (bake(extras="kubernetes") / "kubernetes" / "green.yaml").read_text("utf-8")
+    pod = next(yaml.safe_load_all(text))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    environment = {entry["name"]: entry.get("value", "secret") for entry in container["env"]}
+    environment |= {"MODEL_DIGEST": trained.digest, "MODEL_VERSION": "7"}
+    shutil.copytree(trained.model, tmp_path / "models" / trained.digest)
+    (tmp_path / "log").mkdir()
+    os.chown(tmp_path / "log", 0, pod["securityContext"]["fsGroup"])
+    (tmp_path / "log").chmod(0o2775)  # as Kubernetes hands over a volume
+    arguments = ["--read-only-tmpfs=false", f"--user={pod['securityContext']['runAsUser']}:{UID}"]
+    for mount in container["volumeMounts"]:
+        folder = (
+            tmp_path
+            / mount["name"]
+            / re.sub(r"\$\((\w+)\)", lambda found: environment[found[1]], mount.get("subPathExpr", ""))
+        )
+        arguments.append(f"--volume={folder}:{mount['mountPath']}:{'ro' if mount.get('readOnly') else 'rw'}")
+    with running(podman, image, *arguments, **environment) as service:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            service.get("/score", {"data": trained.rows})
+        answer = json.loads(service.get("/score", {"data": trained.rows}, Authorization="Bearer secret"))
+        assert answer["result"] == pytest.approx(trained.scores, rel=0, abs=1e-6)
+        assert (answer["model_version"], answer["deployment"]) == ("7", "green")
+        # For this the estimator itself is loaded and asked.
+        service.get("/score?explain=true", {"data": trained.rows}, Authorization="Bearer secret")
+        probes = (container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness"))
+        assert [service.get(path) for path in probes] == [b"ok", b"ok", b"ready"]
+        assert service.stop()[0] == 0
+        assert service.output() == ""
+    assert len(list((tmp_path / "log").glob("*.jsonl"))) == 1
 
 
 def test_it_refuses_every_model_but_the_one_named(podman: Podman, image: str, trained: Trained) -> None:
