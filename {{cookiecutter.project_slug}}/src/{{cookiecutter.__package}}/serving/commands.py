@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -102,3 +104,5 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(check_app, name="check")
     app.command()(serve)
     app.command()(outcomes)
+    if find_spec(f"{__package__}.ab"):  # an optional part
+        import_module(f"{__package__}.ab").add_to(app)

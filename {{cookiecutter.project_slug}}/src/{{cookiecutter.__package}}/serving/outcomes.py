@@ -15,7 +15,7 @@ from ..metrics import measure
 from ..table import batches, replacing
 from .telemetry import read_log
 
-ID = "id"
+ID, TRUTH = "id", "truth"
 
 
 class Performance(Struct):
@@ -63,22 +63,32 @@ def take_outcomes(source: Path, contract: Contract, folder: Path) -> tuple[int, 
     return table.height, new
 
 
+def known_outcomes(contract: Contract, folder: Path) -> pl.DataFrame | None:
+    """Return what is known by now: columns `id`, and `truth` as `encode_target` gives it; None if that is nothing.
+
+    Of a row with several outcomes, the one taken in last counts.
+    """
+    files = sorted(folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    if not files:
+        return None
+    known = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
+    return pl.DataFrame({ID: known[ID], TRUTH: encode_target(known, contract)})
+
+
 def performance(contract: Contract, folder: Path, log: Path) -> list[Performance]:
     """Measure each deployment and model version on what is known by now.
 
-    Of a row that was scored several times by the same version, the last score counts; of one with several outcomes,
-    the one taken in last.
+    Of a row that was scored several times by the same version, the last score counts.
 
     Args:
         contract: says what is measured.
         folder: of the outcomes.
         log: of the predictions.
     """
-    files = sorted(folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    if not files:
+    known = known_outcomes(contract, folder)
+    if known is None:
         return []
-    known = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
-    truth = dict(zip(known[ID].to_list(), encode_target(known, contract).tolist(), strict=True))
+    truth = dict(zip(*(known[name].to_list() for name in known.columns), strict=True))
     scored: dict[tuple[str, str], dict[str, object]] = {}
     for header, line in read_log(log):
         found = scored.setdefault((header.deployment, header.model_version), {})
