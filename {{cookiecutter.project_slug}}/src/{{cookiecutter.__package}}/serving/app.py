@@ -11,12 +11,13 @@ from starlette.types import Receive, Scope, Send
 
 from ..config import Serving
 from ..errors import Fault
-from .service import TITLES, Deployment, Service, problem
+from .service import TITLES, Deployment, problem
+from .tracing import make_service
 
 
 def make_app(deployment: Deployment, limits: Serving) -> Starlette:
     """Return the ASGI application."""
-    service = Service(deployment, limits)
+    service = make_service(deployment, limits)
 
     async def refused(request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 500)

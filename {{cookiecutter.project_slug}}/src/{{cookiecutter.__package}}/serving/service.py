@@ -106,7 +106,7 @@ class Service:
         except ClientDisconnect:
             return
         except Exception as error:  # of ours or of the machine: the caller gets no details, the operator does
-            print(f"request {name}: {type(error).__name__}: {error}", flush=True)
+            self._fault(name, error)
             self.metrics.errors["model"] += 1
             status, refusal = 500, problem(500, "The service failed to answer; its log has the details.", name)
         finally:
@@ -118,6 +118,11 @@ class Service:
             length = (b"content-length", str(len(answer)).encode())
             await send({"type": "http.response.start", "status": 200, "headers": [*self._head, length]})
             await send({"type": "http.response.body", "body": answer})
+
+    def _fault(self, name: str, error: Exception) -> str:
+        line = f"request {name}: {type(error).__name__}: {error}"
+        print(line, flush=True)
+        return line
 
     async def _answer(self, body: bytes, query: bytes, name: str) -> bytes:
         explain = parse_qs(query.decode("latin-1")).get("explain", ["false"])[-1] if query else "false"
