@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
+from .. import clock
 from ..config import Serving
 from ..errors import UsageError
 from .scorer import Scored
@@ -58,7 +59,10 @@ def _exporters() -> Iterator[tuple[Any, Any]]:
 
 
 class Traced(Service):
-    """Tells of each request in a span, and of a fault in a log record too; never of a row's values."""
+    """Tells of each request in a span, and of a fault in a log record too; never of a row's values.
+
+    How long reading and the model took are two of the span's attributes: as spans of their own they would double the cost.
+    """
 
     def __init__(self, deployment: Deployment, limits: Serving) -> None:
         """Prepare; see `make_service`."""
@@ -80,11 +84,11 @@ class Traced(Service):
         self._parent, self._current = TraceContextTextMapPropagator().extract, trace.get_current_span
         self._log = partial(logs.get_logger(__name__).emit, severity_number=SeverityNumber.ERROR, severity_text="ERROR")
         # What an exception says may hold a value of a row.
-        begin = spans.get_tracer(__name__).start_as_current_span
-        self._within = partial(begin, record_exception=False, set_status_on_exception=False)
+        begin = partial(spans.get_tracer(__name__).start_as_current_span, record_exception=False)
         about = {"scoring.model_version": deployment.version, "scoring.deployment": deployment.name}
         about |= {"http.request.method": "POST", "http.route": "/score", "url.path": "/score"}
-        self._span = partial(self._within, "POST /score", kind=trace.SpanKind.SERVER, attributes=about)
+        kind = trace.SpanKind.SERVER
+        self._span = partial(begin, "POST /score", kind=kind, attributes=about, set_status_on_exception=False)
         self._score, self.scorer.score = self.scorer.score, self._scored  # type: ignore[method-assign]
 
     @contextlib.asynccontextmanager
@@ -115,13 +119,16 @@ class Traced(Service):
             await super().score(scope, receive, watched)
 
     async def _body(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes:
-        with self._within("read"):
-            return await super()._body(receive, headers)
+        start = clock.seconds()
+        body = await super()._body(receive, headers)
+        self._current().set_attribute("scoring.read_seconds", clock.seconds() - start)
+        return body
 
     async def _scored(self, body: bytes, explain: bool) -> Scored:
-        with self._within("model"):
-            scored = await self._score(body, explain)
-        self._current().set_attribute("scoring.rows", len(scored.rows.cells))
+        start = clock.seconds()
+        scored = await self._score(body, explain)
+        took = clock.seconds() - start
+        self._current().set_attributes({"scoring.rows": len(scored.rows.cells), "scoring.model_seconds": took})
         return scored
 
     def _fault(self, name: str, error: Exception) -> str:
