@@ -126,7 +126,10 @@ def lock(session: nox.Session) -> None:
         "--python-version", SUPPORTED[0], "--fork-strategy", "fewest",
         "--custom-compile-command", "nox -s lock", *session.posargs,
     )  # fmt: skip
-    locks = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
+    locks = {
+        "project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"],
+        "otel": ["otel.in", "-c", "dev.txt"],
+    }  # fmt: skip
     with session.chdir(f"{TEMPLATE}/requirements"):
         for name, wanted in locks.items():
             session.run(*compile_, *wanted, "-o", f"{name}.txt", external=True)

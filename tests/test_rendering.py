@@ -51,7 +51,8 @@ FILES = (Path(__file__).parent / "files.txt").read_text("utf-8").split()
 LEFT_OUT = {
     "own": {"conf/contract.yaml"},
     "batch": {path for path in FILES if path.startswith(("monitoring/", "src/PACKAGE/serving/"))}
-    | {"Dockerfile", ".dockerignore", "tests/test_release.py", "tests/test_serve.py"},
+    | {"Dockerfile", ".dockerignore", "requirements/otel.in", "requirements/otel.txt"}
+    | {f"tests/test_{name}.py" for name in ("release", "serve", "tracing")},
 }
 PARTS = {
     "ab": {path for path in FILES if path in ("src/PACKAGE/serving/ab.py", "tests/test_ab.py")},

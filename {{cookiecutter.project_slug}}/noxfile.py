@@ -21,6 +21,9 @@ if RUNNING != PYTHON:
         file=sys.stderr,
     )
 LOCKS = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
+{% if cookiecutter.serving != 'batch' %}
+LOCKS["otel"] = ["otel.in", "-c", "dev.txt"]
+{% endif %}
 
 
 def install(session: nox.Session) -> None:

@@ -274,7 +274,8 @@ def test_only_code_settings_and_the_lock_are_sent_to_a_builder(podman: Podman, t
     sent = Path(podman("image", "mount", "localhost/kit-probe:1"))
     files = {path.relative_to(sent).as_posix() for path in sent.rglob("*") if path.is_file()}
     wanted = {path.relative_to(project).as_posix() for path in (project / "src").rglob("*.py")}
-    assert files == wanted | {"requirements/serve.txt", "conf/contract.yaml", "conf/project.yaml"}
+    locks = {"requirements/serve.txt", "requirements/otel.txt"}
+    assert files == wanted | locks | {"conf/contract.yaml", "conf/project.yaml"}
 
 
 def test_the_image_says_what_it_is_and_holds_no_more_than_it_needs(podman: Podman, image: str, bake: Bake) -> None:

@@ -21,6 +21,7 @@ if RUNNING != PYTHON:
         file=sys.stderr,
     )
 LOCKS = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
+LOCKS["otel"] = ["otel.in", "-c", "dev.txt"]
 
 
 def install(session: nox.Session) -> None:

@@ -107,9 +107,7 @@ Run = Annotated[str | None, typer.Argument(help="A run, or the beginning of its 
 def run(
     data: Data = None,
     sample: Sample = None,
-    release: Annotated[
-        bool, typer.Option("--release", help="Also release what passed, where a version is served.")
-    ] = False,
+    release: Annotated[bool, typer.Option("--release", help="Also release what passed, if one is served.")] = False,
     json: AsJson = False,
 ) -> None:
     """Do it all: take in, split, train, evaluate, judge, register, promote."""

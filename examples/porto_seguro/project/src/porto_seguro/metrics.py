@@ -52,14 +52,14 @@ def prepare(metric: str, task: Task, y: Vector, score: Vector) -> Weighted:
             return float(1 - (w @ error) / spread) if spread > 0 else float("nan")
 
         return r2
-    loss = _loss(metric, y, score)
+    loss = row_losses(metric, y, score)
     if metric == "rmse":
         return lambda w: float(np.sqrt((w @ loss) / w.sum()))
     return lambda w: float((w @ loss) / w.sum())
 
 
-def _loss(metric: str, y: Vector, score: Vector) -> Vector:
-    """The per-row term whose mean is the metric (for `rmse`: its square)."""
+def row_losses(metric: str, y: Vector, score: Vector) -> Vector:
+    """Return the term of each row, shape (n,), whose mean is the metric (for `rmse`: its square)."""
     if metric in ("rmse", "mae"):
         error: Vector = np.abs(y - score)
         return error * error if metric == "rmse" else error

@@ -11,13 +11,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..config import Serving
 from ..errors import Fault
-from .service import Deployment, Service
+from .service import Deployment
+from .tracing import make_service
 from .wire import TITLES, problem
 
 
 def make_app(deployment: Deployment, limits: Serving) -> Starlette:
     """Return the ASGI application."""
-    service = Service(deployment, limits)
+    service = make_service(deployment, limits)
 
     async def refused(request: Request, error: Exception) -> Response:
         status = getattr(error, "status_code", 500)

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -231,3 +233,5 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(release_app, name="release")
     app.command()(serve)
     app.command()(outcomes)
+    if find_spec(f"{__package__}.ab"):  # an optional part
+        import_module(f"{__package__}.ab").add_to(app)

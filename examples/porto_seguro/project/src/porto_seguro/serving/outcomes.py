@@ -16,7 +16,7 @@ from ..metrics import measure
 from ..table import batches, replacing
 from .predictions import read_log
 
-ID = "id"
+ID, TRUTH = "id", "truth"
 
 
 class Performance(Struct):
@@ -64,13 +64,24 @@ def take_outcomes(source: Path, contract: Contract, folder: Path) -> tuple[int, 
     return table.height, new
 
 
+def known_outcomes(contract: Contract, folder: Path) -> pl.DataFrame | None:
+    """Return what is known by now: columns `id`, and `truth` as `encode_target` gives it; None if that is nothing.
+
+    Of a row with several outcomes, the one taken in last counts.
+    """
+    files = sorted(folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    if not files:
+        return None
+    known = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
+    return pl.DataFrame({ID: known[ID], TRUTH: encode_target(known, contract)})
+
+
 def known(
     contract: Contract, folder: Path, log: Path, since: datetime | None = None
 ) -> dict[tuple[str, str], tuple[Vector, Vector]]:
     """Return, by deployment and model version, the targets (shape (n,)) and scores of the rows whose outcome is known.
 
-    Of a row that was scored several times by the same version, the last score counts; of one with several outcomes,
-    the one taken in last.
+    Of a row that was scored several times by the same version, the last score counts.
 
     Args:
         contract: says what the target is.
@@ -78,11 +89,10 @@ def known(
         log: of the predictions.
         since: leave out what was scored before.
     """
-    files = sorted(folder.glob("*.parquet"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    if not files:
+    told = known_outcomes(contract, folder)
+    if told is None:
         return {}
-    told = pl.concat([pl.read_parquet(file) for file in files]).unique(ID, keep="last", maintain_order=True)
-    truth = dict(zip(told[ID].to_list(), encode_target(told, contract).tolist(), strict=True))
+    truth = dict(zip(*(told[name].to_list() for name in told.columns), strict=True))
     scored: dict[tuple[str, str], dict[str, object]] = {}
     for header, line in read_log(log, since):
         found = scored.setdefault((header.deployment, header.model_version), {})

@@ -26,7 +26,7 @@ from ..config import TOKEN, Serving
 from .openapi import document, page
 from .payload import Invalid
 from .predictions import PredictionLog
-from .scorer import Scorer
+from .scorer import Scored, Scorer
 from .telemetry import Labelled, Metrics
 from .wire import problem, read_body
 
@@ -101,7 +101,7 @@ class Service:
         except ClientDisconnect:
             return
         except Exception as error:  # of ours or of the machine: the caller gets no details, the operator does
-            print(f"request {name}: {type(error).__name__}: {error}", flush=True)
+            self._fault(name, error)
             self.metrics.errors["model"] += 1
             status, refusal = 500, problem(500, "The service failed to answer; its log has the details.", name)
         finally:
@@ -114,11 +114,16 @@ class Service:
             await send({"type": "http.response.start", "status": 200, "headers": [*self._head, length]})
             await send({"type": "http.response.body", "body": answer})
 
+    def _fault(self, name: str, error: Exception) -> str:
+        line = f"request {name}: {type(error).__name__}: {error}"
+        print(line, flush=True)
+        return line
+
     async def _answer(self, body: bytes, query: bytes, name: str) -> bytes:
         explain = parse_qs(query.decode("latin-1")).get("explain", ["false"])[-1] if query else "false"
         if explain not in ("true", "false"):
             raise Invalid(422, "type", "explain is true or false.")
-        scored = await self.scorer.score(body, explain == "true")
+        scored = await self._scored(body, explain == "true")
         self.metrics.scored(scored.scores, scored.unseen)
         rows, result = scored.rows, scored.scores.tolist()
         ids = [str(i) for i in rows.ids] if rows.ids else [f"{name}/{n}" for n in range(len(rows.cells))]
@@ -133,6 +138,9 @@ class Service:
         if self.log:
             self.log.add(name, ids, rows.cells, result)
         return _encode(told)
+
+    async def _scored(self, body: bytes, explain: bool) -> Scored:
+        return await self.scorer.score(body, explain)
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         """Refuse what need not be read."""
