@@ -381,3 +381,4 @@ def test_a_port_that_is_taken_is_a_sentence(lived: Path, command: Command) -> No
         code, said = command(lived, "serve", "--port", other.getsockname()[1])
     assert (code, "cannot be listened on" in said) == (3, True)
     assert "Traceback" not in said
+    assert not (lived / "endpoint.json").exists()

@@ -232,7 +232,7 @@ def test_what_cannot_be_heeded_is_a_sentence_and_no_service(
 ) -> None:
     name, value, said = wrong
     monkeypatch.setenv(name, value)
-    code, shown = command(lived, "serve", "--port", 1)
+    code, shown = command(lived, "serve", "--model", 1, "--port", 1)
     assert (code, said in shown, "Traceback" in shown) == (2, True, False), shown
 
 

@@ -49,20 +49,29 @@ class _App(Starlette):
             await super().__call__(scope, receive, send)
 
 
-def listen(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until told to stop; what is under way is finished first.
+def check_port(host: str, port: int) -> None:
+    """Say so where nobody can listen there.
 
     Raises:
-        Fault: somebody else listens there, or the address is not of this machine.
+        Fault: somebody else listens, or the address is not of this machine.
     """
-    import uvicorn
-
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
         raise Fault(f"{host}:{port} cannot be listened on: {error.strerror or error}. Give another port.") from None
+
+
+def listen(app: ASGIApp, host: str, port: int) -> None:
+    """Serve until told to stop; what is under way is finished first.
+
+    Raises:
+        Fault: as in `check_port`.
+    """
+    import uvicorn
+
+    check_port(host, port)
     uvicorn.run(
         app, host=host, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=30,
         server_header=False, proxy_headers=False, h11_max_incomplete_event_size=65_536,

@@ -35,12 +35,13 @@ def serve(
     With the environment variable SCORING_TOKEN set, callers must send it as bearer token or `api-key`.
     """
     from ..config import TOKEN
-    from .app import listen, make_app
+    from .app import check_port, listen, make_app
     from .endpoint import LocalEndpoint
     from .router import Router
     from .service import Deployment
 
     here = project()
+    check_port(host, port)
     folder = here.root / "data" / "predictions" if log else None
     if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
         show.line(f"Others can reach {host}, and no token is asked for: set {TOKEN} in the environment.", "yellow")

@@ -83,7 +83,9 @@ class Upstream:
     def __init__(self, name: str, version: Version, folder: Path, root: Path, log: Path | None) -> None:
         """Prepare; `folder` holds the model, and its manifest must have the digest of the version."""
         self.name, self.version, self._root = name, version, root
+        source = str(Path(__file__).parents[2])  # the process may not be told otherwise where the package is
         self._env = {
+            "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]),
             "MODEL_FOLDER": str(folder), "MODEL_DIGEST": version.digest, "MODEL_VERSION": str(version.version),
             "ENGINE": version.engine, "DEPLOYMENT": name, "HOST": HOST, "PROJECT_DIR": str(root),
             "LOG_FOLDER": str(log or ""), "STOP_WITH_STDIN": "1", "PYTHONUNBUFFERED": "1",
