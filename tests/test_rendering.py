@@ -112,7 +112,7 @@ def test_project_holds_the_listed_files_and_nothing_else(bake: Bake, use_case: s
     project = bake(use_case=use_case, serving=serving, extras=extras)
     expected = {path.replace("PACKAGE", package(project)) for path in set(FILES) - left_out(use_case, serving, extras)}
     assert set(tree(project, ANSWERS_FILE)) == expected
-    assert len(expected) <= BUDGET + (5 if "kubernetes" in extras else 0)
+    assert len(expected) - sum(len(PARTS[part]) for part in PARTS if part in extras) <= BUDGET
     folders = {path for path in project.rglob("*") if path.is_dir()}
     assert [str(folder) for folder in folders if not any(folder.iterdir())] == []
 

@@ -22,24 +22,24 @@ import yaml
 from conftest import Bake
 from running import free_port, running
 
-# A copy of version 1 under a new number; TEXT is added to its model.py, ENGINE says what scores.
+# Copies of version 1 under new numbers: what is added to model.py, and what scores.
 PLANT = """
-import os, shutil, sys
+import json, shutil, sys
 from pathlib import Path
 import msgspec
 from porto_seguro.artifact import MANIFEST, _checksums
 from porto_seguro.pipeline import Project
 
-text, engine = sys.argv[1:]
 registry = Project(Path()).registry
 first = registry.get(1)
-run = registry.start_run("planted")
-folder = Path(shutil.copytree(registry.model(first), registry.folder(run) / "model"))
-code = folder / "data" / "native" / "model.py"
-code.write_text(code.read_text("utf-8") + text, "utf-8")
-(folder / MANIFEST).write_bytes(msgspec.json.encode(_checksums(folder)))
-registry.end_run(run)
-print(registry.register(run, folder, first.line, first.tags | {"engine": engine}).version)
+for text, engine in json.loads(sys.argv[1]):
+    run = registry.start_run("planted")
+    folder = Path(shutil.copytree(registry.model(first), registry.folder(run) / "model"))
+    code = folder / "data" / "native" / "model.py"
+    code.write_text(code.read_text("utf-8") + text, "utf-8")
+    (folder / MANIFEST).write_bytes(msgspec.json.encode(_checksums(folder)))
+    registry.end_run(run)
+    registry.register(run, folder, first.line, first.tags | {"engine": engine})
 """
 SERVED = "import os as _os, random as _random, time as _time\n"
 SLOW = (
@@ -107,12 +107,15 @@ def script(project: Path, code: str, *words: object) -> str:
 
 @pytest.fixture(scope="module")
 def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a champion and four faulty versions: 2 is its copy, 3 slow, 4 fails, 5 shifted, 6 worse."""
+    """A project with a champion, its copy (2) and faulty versions: 3 slow, 4 fails, 5 shifted, 6 worse, 7 broken."""
     project = Path(shutil.copytree(bake(), tmp_path_factory.mktemp("release") / "project"))
     assert run(project, "data", "sample")[0] == 0
     assert run(project, "run", "--data", "data/inbox/sample.csv")[1]["decision"] == "promoted"
-    for text, engine in (("", "onnx"), (SLOW, "onnx"), (ERRORS, "onnx"), (SHIFTED, "native"), (WORSE, "native")):
-        script(project, PLANT, text, engine)
+    kinds = (("", "onnx"), (SLOW, "onnx"), (ERRORS, "onnx"), (SHIFTED, "native"), (WORSE, "native"), ("", "onnx"))
+    script(project, PLANT, json.dumps(kinds))
+    broken = run(project, "models")[1]["versions"][-1]["run"]
+    (onnx,) = (project / "runs" / broken).rglob("model.onnx")
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"x")
     return project
 
 
@@ -120,14 +123,6 @@ def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(trained: Path, tmp_path: Path) -> Path:
     """A copy of that project."""
     return Path(shutil.copytree(trained, tmp_path / "project"))
-
-
-def settle(project: Path, **rollout: Any) -> None:
-    """Set how versions are rolled out."""
-    path = project / "conf" / "project.yaml"
-    told = yaml.safe_load(path.read_text("utf-8"))
-    told["rollout"] = {"requests": 300, **rollout}
-    path.write_text(yaml.safe_dump(told), "utf-8")
 
 
 @dataclass
@@ -242,14 +237,11 @@ def steps(project: Path, until: Callable[[dict[str, Any]], bool]) -> dict[str, A
     raise AssertionError(told)
 
 
-def champion(project: Path) -> int:
-    return int(run(project, "models")[1]["champion"])
-
-
 SWAPS = """
 import json, time
 from pathlib import Path
-from porto_seguro.serving.endpoint import Deployed, LocalEndpoint, State
+from porto_seguro.serving.endpoint import Deployed, State
+from porto_seguro.serving.local import LocalEndpoint
 endpoint = LocalEndpoint(Path())
 for n in range(20):
     begun = time.time()
@@ -316,7 +308,8 @@ def test_a_killed_router_leaves_a_log_that_can_be_read(project: Path) -> None:
 
 def test_a_deployment_that_dies_costs_no_caller_an_answer(project: Path) -> None:
     code = "from pathlib import Path; from porto_seguro.serving.endpoint import *; "
-    code += "LocalEndpoint(Path()).apply(State({'blue': Deployed(1, 50), 'green': Deployed(2, 50)}))"
+    code += "from porto_seguro.serving.local import LocalEndpoint; places = {'blue': Deployed(1, 50), "
+    code += "'green': Deployed(2, 50)}; LocalEndpoint(Path()).apply(State(places))"
     with serving(project) as (process, load):
         script(project, code)
         time.sleep(0.5)
@@ -330,18 +323,40 @@ def test_a_deployment_that_dies_costs_no_caller_an_answer(project: Path) -> None
     assert late == {"blue", "green"}, "it was started again"
 
 
-def test_a_good_version_reaches_all_of_the_traffic(project: Path) -> None:
-    settle(project)
+def champion(project: Path) -> int:
+    return int(run(project, "models")[1]["champion"])
+
+
+@dataclass
+class Live:
+    """A served project under load."""
+
+    project: Path
+    load: Load
+
+    def release(self, version: int, *more: object, **rollout: Any) -> tuple[int, dict[str, Any], list[Sent]]:
+        """Release a version; exit code, what it said, and the requests meanwhile, none of which was lost."""
+        path = self.project / "conf" / "project.yaml"
+        told = yaml.safe_load(path.read_text("utf-8"))
+        told["rollout"] = {"requests": 200, **rollout}
+        path.write_text(yaml.safe_dump(told), "utf-8")
+        begun = len(self.load.sent)
+        code, told = run(self.project, "release", "start", version, "--every", 0.2, *more)
+        time.sleep(0.3)
+        assert self.load.lost == []
+        return code, told, self.load.sent[begun:]
+
+    def places(self) -> list[tuple[int, int]]:
+        """Version and traffic of each deployment."""
+        state = run(self.project, "release", "status")[1]
+        return [(place["version"], place["traffic"]) for place in state["deployments"].values()]
+
+
+@pytest.fixture(scope="module")
+def live(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    project = Path(shutil.copytree(trained, tmp_path_factory.mktemp("live") / "project"))
     with serving(project) as (_, load):
-        code, told = run(project, "release", "start", 2, "--every", 0.2)
-        assert (code, told["did"]) == (0, "done"), told
-        assert champion(project) == 2
-        words = " ".join(told["release"]["history"])
-        assert all(part in words for part in ("copies of requests", "10 %", "50 %", "100 %"))
-        time.sleep(0.5)
-        load.stop()
-        assert {one.version for one in load.sent[-100:]} == {"2"}
-    assert (load.lost, {one.status for one in load.sent}) == ([], {200})
+        yield Live(project, load)
 
 
 @pytest.mark.parametrize(
@@ -354,54 +369,52 @@ def test_a_good_version_reaches_all_of_the_traffic(project: Path) -> None:
     ],
 )
 def test_a_faulty_version_goes_back_by_itself(
-    project: Path, version: int, rollout: dict[str, Any], stage: str, reason: str
+    live: Live, version: int, rollout: dict[str, Any], stage: str, reason: str
 ) -> None:
-    settle(project, **rollout)
-    with serving(project) as (_, load):
-        code, told = run(project, "release", "start", version, "--every", 0.3)
-        assert (code, told["did"], told["release"]["stage"]) == (1, "rolled back", stage), told
-        assert any(reason in text for text in told["reasons"]), told["reasons"]
-        assert champion(project) == 1
-        status = run(project, "release", "status")[1]
-        assert [(d["version"], d["traffic"]) for d in status["deployments"].values()] == [(1, 100)]
-        load.stop()
-    assert load.lost == []
+    code, told, sent = live.release(version, **rollout)
+    assert (code, told["did"], told["release"]["stage"]) == (1, "rolled back", stage), told
+    assert any(reason in text for text in told["reasons"]), told["reasons"]
+    assert champion(live.project) == 1
+    assert live.places() == [(1, 100)]
     if stage == "mirror":
-        assert {(one.status, one.version) for one in load.sent} == {(200, "1")}, "nobody saw the faulty version"
+        assert {(one.status, one.version) for one in sent} == {(200, "1")}, "nobody saw the faulty version"
+    else:
+        assert {one.version for one in sent} == {"1", str(version)}
 
 
-def test_a_version_with_a_worse_metric_goes_back_when_outcomes_arrive(project: Path) -> None:
-    settle(project, latency=100, stages=["mirror", 50, 100], requests=1500)
-    with serving(project) as (_, load):
-        assert run(project, "release", "start", 6, "--wait", 0)[0] == 3
-        steps(project, lambda told: told["did"] == "moved on")
-        time.sleep(3)
-        seen = [one.name for one in load.sent]
-        targets = {str(row["row"]): row["target"] for row in load.rows}
-        lines = ["id,target", *(f"{name},{targets[name.rpartition('#')[2]]}" for name in seen)]
-        (project / "outcomes.csv").write_text("\n".join(lines))
-        assert run(project, "outcomes", "outcomes.csv")[0] == 0
-        told = steps(project, lambda told: told["did"] != "held")
-        assert (told["did"], told["release"]["stage"]) == ("rolled back", "50"), told
-        assert any("where outcomes are known" in text for text in told["reasons"]), told["reasons"]
-        load.stop()
-    assert (load.lost, champion(project)) == ([], 1)
+def test_a_version_that_does_not_start_changes_nothing(live: Live) -> None:
+    code, told, sent = live.release(7)
+    assert (code, "was changed after it was saved" in told["error"]) == (3, True), told
+    code, told = run(live.project, "promote", 7)
+    assert (code, "was changed after it was saved" in told["error"]) == (3, True), told
+    assert live.places() == [(1, 100)]
+    assert {(one.status, one.version) for one in sent} == {(200, "1")}
+    assert champion(live.project) == 1
 
 
-def test_a_version_that_does_not_start_changes_nothing(project: Path) -> None:
-    version = run(project, "models")[1]["versions"][1]
-    (run_folder,) = (project / "runs").glob(f"{version['run']}*")
-    onnx = run_folder / "artifacts" / "model" / "data" / "native" / "model.onnx"
-    onnx.write_bytes(onnx.read_bytes()[:-1] + b"x")
-    with serving(project) as (_, load):
-        time.sleep(0.3)
-        for words in (("release", "start", 2), ("promote", 2)):
-            code, told = run(project, *words)
-            assert code == 3
-            assert "was changed after it was saved" in told["error"], told
-        time.sleep(0.5)
-        load.stop()
-        status = run(project, "release", "status")[1]
-        assert [(d["version"], d["traffic"]) for d in status["deployments"].values()] == [(1, 100)]
-    assert (load.lost, {(one.status, one.version) for one in load.sent}) == ([], {(200, "1")})
-    assert champion(project) == 1
+def test_a_version_with_a_worse_metric_goes_back_when_outcomes_arrive(live: Live) -> None:
+    begun = len(live.load.sent)
+    rollout: dict[str, Any] = {"latency": 100, "stages": ["mirror", 50, 100], "requests": 1000}
+    assert live.release(6, "--wait", 0, **rollout)[0] == 3
+    steps(live.project, lambda told: told["did"] == "moved on")
+    time.sleep(3)
+    targets = {str(row["row"]): row["target"] for row in live.load.rows}
+    names = [one.name for one in live.load.sent[begun:]]
+    lines = ["id,target", *(f"{name},{targets[name.rpartition('#')[2]]}" for name in names)]
+    (live.project / "outcomes.csv").write_text("\n".join(lines))
+    assert run(live.project, "outcomes", "outcomes.csv")[0] == 0
+    told = steps(live.project, lambda told: told["did"] != "held")
+    assert (told["did"], told["release"]["stage"]) == ("rolled back", "50"), told
+    assert any("where outcomes are known" in text for text in told["reasons"]), told["reasons"]
+    assert (live.load.lost, champion(live.project), live.places()) == ([], 1, [(1, 100)])
+
+
+def test_a_good_version_reaches_all_of_the_traffic(live: Live) -> None:
+    code, told, sent = live.release(2)
+    assert (code, told["did"]) == (0, "done"), told
+    words = " ".join(told["release"]["history"])
+    assert all(part in words for part in ("copies of requests", "10 %", "50 %", "100 %"))
+    assert champion(live.project) == 2
+    assert sorted(live.places()) == [(1, 0), (2, 100)]
+    assert {one.version for one in sent[-100:]} == {"2"}
+    assert {one.status for one in sent} == {200}

@@ -50,7 +50,7 @@ class Served:
 
     def memory(self) -> float:
         """Resident memory in MB."""
-        return self.metrics()["process_resident_memory_bytes"] / 1e6
+        return self.metrics()['process_resident_memory_bytes{deployment="blue"}'] / 1e6
 
 
 def environment(project: Path) -> dict[str, str]:
@@ -72,11 +72,13 @@ def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def serving(project: Path) -> Iterator[Served]:
+def serving(project: Path, *more: str) -> Iterator[Served]:
     """Serve the champion on a free port."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with running(command(project, "serve", "--port", port), url + "/readyz", project, environment(project)) as process:
+    with running(
+        command(project, "serve", "--port", port, *more), url + "/readyz", project, environment(project)
+    ) as process:
         with urllib.request.urlopen(url + "/openapi.json") as answer:
             content = json.load(answer)["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
         yield Served(project, process, port, content["examples"]["objects"]["value"])
@@ -176,10 +178,23 @@ def test_prometheus_sees_the_service_and_its_rules_work_on_it(served: Served, tm
         assert [a["alert"] for a in rules(monitoring, "alert") if query(a["expr"])] == []
 
 
-def test_a_killed_service_loses_at_most_the_last_moment_of_its_log(trained: Path) -> None:
-    shutil.rmtree(trained / "data" / "predictions", ignore_errors=True)
+@pytest.fixture
+def another(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the project, with an empty log; a project is served once only."""
+    project = Path(shutil.copytree(trained, tmp_path / "project"))
+    shutil.rmtree(project / "data" / "predictions", ignore_errors=True)
+    return project
+
+
+def test_a_project_is_served_once(served: Served) -> None:
+    words = command(served.project, "serve", "--port", free_port())
+    done = subprocess.run(words, cwd=served.project, env=environment(served.project), capture_output=True, text=True)
+    assert (done.returncode, f"served already: http://127.0.0.1:{served.port}" in done.stderr) == (3, True)
+
+
+def test_a_killed_service_loses_at_most_the_last_moment_of_its_log(another: Path) -> None:
     answered: list[str] = []
-    with serving(trained) as served:
+    with serving(another, "--model", "1") as served:
         content = json.dumps(served.body).encode()
         last = time.monotonic()
 
@@ -203,15 +218,14 @@ def test_a_killed_service_loses_at_most_the_last_moment_of_its_log(trained: Path
         served.process.send_signal(signal.SIGKILL)
         for one in clients:
             one.join()
-    found = logged(trained)
+    found = logged(another)
     assert len(found) == len(set(found))
     assert set(answered[:early]) <= set(found), "what was answered a second before is in the log"
     assert len(answered) > early > 100
 
 
-def test_a_stopped_service_loses_nothing(trained: Path) -> None:
-    shutil.rmtree(trained / "data" / "predictions", ignore_errors=True)
-    with serving(trained) as served:
+def test_a_stopped_service_loses_nothing(another: Path) -> None:
+    with serving(another) as served:
         for n in range(300):
             assert served.post(json.dumps(served.body).encode(), **{"X-Request-ID": str(n)})[0] == 200
-    assert sorted(logged(trained)) == sorted(f"{n}/0" for n in range(300))
+    assert sorted(logged(another)) == sorted(f"{n}/0" for n in range(300))

@@ -16,7 +16,8 @@ from {{ cookiecutter.__package }}.errors import Fault, ProjectError, UsageError
 from {{ cookiecutter.__package }}.pipeline import Project
 from {{ cookiecutter.__package }}.registry import Version
 from {{ cookiecutter.__package }}.serving.compare import EARLY, Evidence, compare, percentile_ms, spread_apart
-from {{ cookiecutter.__package }}.serving.endpoint import Deployed, LocalEndpoint, Seen, State
+from {{ cookiecutter.__package }}.serving.endpoint import Deployed, Seen, State
+from {{ cookiecutter.__package }}.serving.local import LocalEndpoint
 from {{ cookiecutter.__package }}.serving.predictions import PredictionLog
 from {{ cookiecutter.__package }}.serving.release import Releases, Step
 from {{ cookiecutter.__package }}.serving.telemetry import SECONDS

@@ -49,6 +49,18 @@ PANELS = (
         "percentunit",
         about="1 % may be.",
     ),
+    Panel(
+        "Traffic by deployment",
+        {"": "sum by (deployment) (router_traffic_percent{WHERE})"},
+        "percent",
+        about="What is wanted of the router; beside it, what it did.",
+    ),
+    Panel(
+        "Answers that the router passed on",
+        {"": "sum by (deployment, code) (rate(router_requests_total{WHERE}[RATE]))"},
+        "reqps",
+        about="503 and 504: the deployment did not answer, or not in time.",
+    ),
     Panel("Requests in flight", {"": "sum by (deployment) (scoring_in_flight{WHERE})"}),
     Panel("Rows per second", {"": "sum by (deployment) (rate(scoring_rows_total{WHERE}[RATE]))"}),
     Panel(

@@ -16,7 +16,8 @@ from porto_seguro.errors import Fault, ProjectError, UsageError
 from porto_seguro.pipeline import Project
 from porto_seguro.registry import Version
 from porto_seguro.serving.compare import EARLY, Evidence, compare, percentile_ms, spread_apart
-from porto_seguro.serving.endpoint import Deployed, LocalEndpoint, Seen, State
+from porto_seguro.serving.endpoint import Deployed, Seen, State
+from porto_seguro.serving.local import LocalEndpoint
 from porto_seguro.serving.predictions import PredictionLog
 from porto_seguro.serving.release import Releases, Step
 from porto_seguro.serving.telemetry import SECONDS

@@ -17,7 +17,7 @@ from ..show import AsJson, project
 
 if TYPE_CHECKING:
     from ..result import Result
-    from .endpoint import LocalEndpoint
+    from .local import LocalEndpoint
     from .release import Releases, Step
 
 
@@ -36,7 +36,7 @@ def serve(
     """
     from ..config import TOKEN
     from .app import check_port, listen, make_app
-    from .endpoint import LocalEndpoint
+    from .local import LocalEndpoint
     from .router import Router
     from .service import Deployment
 
@@ -204,7 +204,7 @@ def release_abort(json: AsJson = False) -> None:
 
 
 def _releases() -> tuple["LocalEndpoint", "Releases"]:
-    from .endpoint import LocalEndpoint
+    from .local import LocalEndpoint
     from .release import Releases
 
     here = project()

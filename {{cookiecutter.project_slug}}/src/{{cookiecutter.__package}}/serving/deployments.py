@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from ..errors import Fault, ProjectError
 from ..registry import Registry
-from .endpoint import LocalEndpoint, State
+from .endpoint import State
+from .local import LocalEndpoint
 from .upstream import Upstream
 
 
@@ -50,7 +51,7 @@ class Deployments:
         self._root, self._registry, self._log = root, registry, log
         self._endpoint = LocalEndpoint(root)
         self._ending: set[asyncio.Task[None]] = set()
-        self.table = Table()
+        self.table, self.shares = Table(), dict[str, float]()
         self.serial, self.failed = -1, ""
 
     async def follow(self) -> None:
@@ -80,6 +81,7 @@ class Deployments:
             self.serial, self.failed = state.serial, str(error)
             return
         self.table = Table.of(state, new)
+        self.shares = {name: place.traffic for name, place in state.deployments.items()}
         self.serial, self.failed = state.serial, ""
         for target in old.values():
             if target not in new.values():

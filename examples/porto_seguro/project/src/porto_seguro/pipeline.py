@@ -136,7 +136,7 @@ class Project:
 
     def _serve(self, version: int) -> None:
         if self.served:
-            from .serving.endpoint import LocalEndpoint  # which a project that scores files only does not have
+            from .serving.local import LocalEndpoint  # which a project that scores files only does not have
 
             LocalEndpoint(self.root).serve_only(version)
 

@@ -113,6 +113,9 @@ class Logged(msgspec.Struct, array_like=True):
     result: list[Any]
 
 
+_decode = msgspec.json.Decoder(Logged).decode
+
+
 def read_log(folder: Path, since: datetime | None = None) -> Iterator[tuple[Header, Logged]]:
     """Yield the requests of all files, oldest file first; a line that a crash cut off is left out.
 
@@ -120,14 +123,38 @@ def read_log(folder: Path, since: datetime | None = None) -> Iterator[tuple[Head
         folder: of the log.
         since: leave out what is older.
     """
-    decode = msgspec.json.Decoder(Logged).decode
     for path in sorted(folder.glob("*.jsonl")):
-        if since and path.stat().st_mtime < since.timestamp():
-            continue
-        with path.open("rb") as file:
-            first = file.readline()
-            if first.endswith(b"\n"):
-                header = msgspec.json.decode(first, type=Header)
-                for line in file:
-                    if line.endswith(b"\n") and (since is None or (logged := decode(line)).time >= since):
-                        yield header, decode(line) if since is None else logged
+        yield from _read_file(path, since)
+
+
+def newest_scores(folder: Path, since: datetime, who: dict[str, str], rows: int) -> dict[str, list[Any]]:
+    """Return about so many of the newest scores of each deployment; files are read only as far back as that takes.
+
+    Args:
+        folder: of the log.
+        since: leave out what is older.
+        who: the version of each deployment.
+        rows: of each.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in who}
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
+        for header, line in _read_file(path, since):
+            if who.get(header.deployment) != header.model_version or len(found[header.deployment]) >= 2 * rows:
+                break
+            found[header.deployment] += line.result
+    return {name: scores[-rows:] for name, scores in found.items()}
+
+
+def _read_file(path: Path, since: datetime | None) -> Iterator[tuple[Header, Logged]]:
+    if since and path.stat().st_mtime < since.timestamp():
+        return
+    with path.open("rb") as file:
+        first = file.readline()
+        if not first.endswith(b"\n"):
+            return
+        header = msgspec.json.decode(first, type=Header)
+        for text in file:
+            if text.endswith(b"\n"):
+                line = _decode(text)
+                if since is None or line.time >= since:
+                    yield header, line

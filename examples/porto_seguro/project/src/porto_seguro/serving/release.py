@@ -17,10 +17,10 @@ from ..train import metric_of
 from .compare import Evidence, Finding, compare
 from .endpoint import Deployed, Endpoint, Release, Seen, State
 from .outcomes import known
-from .predictions import read_log
+from .predictions import newest_scores
 
 MIRROR = "mirror"
-ROWS = 50_000  # of the newest scores are enough to compare
+ROWS = 20_000  # of the newest scores are enough to compare
 
 
 class Step(Struct):
@@ -162,15 +162,10 @@ class Releases:
     def _compare(self, state: State, release: Release, seen: dict[str, Seen]) -> list[Finding]:
         data, contract = self._project.root / "data", self._project.contract
         names = {name: str(state.deployments[name].version) for name in (release.candidate, release.base)}
-        scores: dict[str, list[object]] = {name: [] for name in names}
-        for header, line in read_log(data / "predictions", datetime.fromisoformat(release.since)):
-            if names.get(header.deployment) == header.model_version:
-                scores[header.deployment] += line.result
+        scores = newest_scores(data / "predictions", datetime.fromisoformat(release.since), names, ROWS)
         outcomes = known(contract, data / "outcomes", data / "predictions", datetime.fromisoformat(release.began))
         evidence = {
-            name: Evidence(
-                seen.get(name, Seen()), np.array(scores[name][-ROWS:], np.float64), outcomes.get((name, version))
-            )
+            name: Evidence(seen.get(name, Seen()), np.array(scores[name], np.float64), outcomes.get((name, version)))
             for name, version in names.items()
         }
         metric = metric_of(self._project.settings, contract.task)

@@ -19,7 +19,7 @@ from ..config import Serving
 from ..registry import Registry
 from ..table import replacing
 from .deployments import Deployments
-from .endpoint import ADDRESS
+from .local import ADDRESS, name_of
 from .payload import Invalid
 from .telemetry import RouterMetrics, one_page
 from .upstream import Answer, Upstream
@@ -41,7 +41,7 @@ class Router:
     def __init__(self, root: Path, registry: Registry, limits: Serving, url: str, log: Path | None) -> None:
         """Prepare; `url` is where the router answers, `log` the folder of the prediction log."""
         self._root, self._limits, self._url = root, limits, url
-        self._name = secrets.token_hex(8)
+        self._name = f"{name_of(root)}-{secrets.token_hex(8)}"
         self.deployments = Deployments(root, registry, log)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._copies = 0
@@ -144,6 +144,7 @@ class Router:
     async def _pages(self) -> bytes:
         """The metrics of all deployments and of the router on one page."""
         found = []
+        self.metrics.shares = self.deployments.shares
         for target in self.deployments.table.deployments.values():
             self.metrics.up[target.name] = 0.0
             with contextlib.suppress(OSError, TimeoutError):
