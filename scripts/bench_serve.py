@@ -153,6 +153,9 @@ def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> 
     kinds: dict[str, tuple[list[str], str, str, Path, Mapping[str, str]]] = {
         "ours, lists": ([*python, "porto_seguro.serving"], "/score", "lists", project, served),
         "ours, objects": ([*python, "porto_seguro.serving"], "/score", "objects", project, served),
+        "ours, through the router": (
+            [*python, "porto_seguro", "serve", "--port", str(port)], "/score", "lists", project, env,
+        ),
         "empty FastAPI": (
             [*python, "uvicorn", "empty_app:app", "--port", str(port), "--no-access-log"],
             "/score", "lists", scratch, env,
@@ -195,4 +198,5 @@ def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> 
                     if len({*noted.values()}) > 1:
                         raise RuntimeError(f"{name}: the log misses rows: {noted}")
                     shutil.rmtree(scratch / "log", ignore_errors=True)
+                    shutil.rmtree(project / "data" / "predictions", ignore_errors=True)
     return found

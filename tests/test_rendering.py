@@ -13,7 +13,7 @@ from conftest import Bake, Tool, tree
 from render import ANSWERS_FILE, ENGINES, EXAMPLE, ROOT, TEMPLATE, example_answers, render
 
 USE_CASES = ("porto-seguro", "german-credit", "own")
-SERVING = ("both", "batch")
+SERVING = ("both", "online", "batch")
 LICENCES = ("Proprietary", "MIT", "Apache-2.0", "BSD-3-Clause")
 EVERY_PART = "ab kubernetes"
 EXTRAS = ("none", "ab", EVERY_PART, "kubernetes")
@@ -36,7 +36,7 @@ GRID = [
     {
         "use_case": use_case,
         "licence": licence,
-        "serving": SERVING[n % 3 % 2],
+        "serving": SERVING[(n // 4 + n) % 3],
         "extras": EXTRAS[n % 4],
         "project_name": name,
         "full_name": name,

@@ -167,7 +167,7 @@ def document(contract: Contract, version: str, api: str, secured: bool) -> dict[
                     },
                     "400": refused("Not JSON."), "401": refused("No token, or a wrong one."),
                     "408": refused("The body came too slowly."), "413": refused("Too many rows or bytes."),
-                    "415": refused("Not application/json."), "422": refused("Against the contract; `errors` says where."),
+                    "415": refused("Not application/json."), "422": refused("Against the contract; errors says where."),
                     "429": refused("Too many requests at once; see Retry-After."), "500": refused("A fault."),
                 },
             }

@@ -91,6 +91,11 @@ class Reader:
                 raise Invalid(422, "type", f"There are {len(ids)} ids for {len(cells)} rows.")
         return Rows(cells, ids)
 
+    @property
+    def quick(self) -> bool:
+        """Whether there is a short way at all: not where a project makes features of its own."""
+        return self._fast is not None
+
     def quickly(self, cells: list[Cells]) -> Matrix | None:
         """Encode rows, or return None where one of them needs a closer look."""
         return self._fast(cells) if self._fast else None

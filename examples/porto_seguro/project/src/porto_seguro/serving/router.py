@@ -101,19 +101,19 @@ class Router:
 
     async def _ask(self, target: Upstream, content: bytes, counted: bool) -> Answer:
         target.in_flight += 1  # at once, so that nobody stops it meanwhile
+        status = 503
         try:
             async with asyncio.timeout(self._limits.answer_seconds):
                 answer = await target.ask(content, counted)
+            status = answer.status
+            return answer
         except TimeoutError:
-            self.metrics.count(target.name, 504)
+            status = 504
             raise Invalid(504, "", f"The deployment {target.name} takes too long.") from None
-        except OSError:
-            self.metrics.count(target.name, 503)
-            raise
         finally:
             target.in_flight -= 1
-        self.metrics.count(target.name, answer.status)
-        return answer
+            if counted:
+                self.metrics.count(target.name, status)
 
     def _mirror(self, target: Upstream, content: bytes) -> None:
         """Send a copy whose answer nobody waits for."""

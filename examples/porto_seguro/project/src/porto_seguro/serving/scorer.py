@@ -14,7 +14,7 @@ from .explain import contributions
 from .fast import Cells
 from .payload import Invalid, Reader, Rows
 
-LARGE = 65_536  # bytes from which a request is answered in a thread, so that the service goes on answering others
+LARGE = 65_536  # bytes from which a request is answered in a thread
 Unseen = dict[str, int]
 
 
@@ -32,8 +32,10 @@ class Scorer:
 
     def __init__(self, model: Model, engine: Engine, max_rows: int) -> None:
         """Prepare; a request may hold `max_rows` rows."""
-        self._model, self._engine = model, engine
+        self._model = model
         self.reader = Reader(model, max_rows)
+        # What takes milliseconds goes to a thread, so that the service goes on answering others.
+        self._quick = engine == "onnx" and self.reader.quick
         self._waiting: list[tuple[Cells, asyncio.Future[tuple[Vector, Unseen]]]] = []
 
     async def score(self, body: bytes, explain: bool) -> Scored:
@@ -43,7 +45,7 @@ class Scorer:
             Invalid: it is refused.
             ValueError: the model gives no number.
         """
-        if len(body) >= LARGE or explain or self._engine == "native":
+        if len(body) >= LARGE or explain or not self._quick:
             return await run_in_threadpool(self._slowly, body, explain)
         rows = self.reader.read(body)
         scores, unseen = await self._together(rows.cells[0]) if len(rows.cells) == 1 else self._scores(rows.cells)
