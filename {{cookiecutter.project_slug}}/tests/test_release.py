@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import Command, decoded
 
 from {{ cookiecutter.__package }} import clock
@@ -15,8 +16,10 @@ from {{ cookiecutter.__package }}.config import Rollout, load_settings
 from {{ cookiecutter.__package }}.errors import Fault, ProjectError, UsageError
 from {{ cookiecutter.__package }}.pipeline import Project
 from {{ cookiecutter.__package }}.registry import Version
+from {{ cookiecutter.__package }}.result import Result
+from {{ cookiecutter.__package }}.serving import commands
 from {{ cookiecutter.__package }}.serving.compare import EARLY, Evidence, compare, percentile_ms, spread_apart
-from {{ cookiecutter.__package }}.serving.endpoint import Deployed, Seen, State
+from {{ cookiecutter.__package }}.serving.endpoint import Deployed, Release, Seen, State
 from {{ cookiecutter.__package }}.serving.local import LocalEndpoint
 from {{ cookiecutter.__package }}.serving.predictions import PredictionLog
 from {{ cookiecutter.__package }}.serving.release import Releases, Step
@@ -216,6 +219,23 @@ def test_a_good_version_goes_through_every_stage(releases: Callable[[Fake], Rele
         machine.step()
 
 
+def test_a_swap_at_once_and_an_ab_test_are_settings_of_the_same_machine(
+    releases: Callable[[Fake], Releases], tmp_path: Path
+) -> None:
+    fake = Fake(tmp_path)
+    machine = releases(fake)
+    machine._stages = ["100"]
+    assert machine.start(2).did == "done"
+    assert fake.stored.deployments == {"blue": Deployed(1, 0), "green": Deployed(2, 100)}
+    other = Fake(tmp_path)
+    machine = releases(other)
+    machine._stages, machine._rollout = ["50", "100"], Rollout(minutes=20_160)
+    machine.start(2)
+    other.serve()
+    assert "lasts until" in machine.step().reasons[0]
+    assert other.stored.deployments == {"blue": Deployed(1, 50), "green": Deployed(2, 50)}
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2])
 @pytest.mark.parametrize("fault", [{"errors": 0.2}, {"slow": True}, {"shifted": True}], ids=str)
 def test_a_fault_at_any_stage_brings_the_old_version_back(
@@ -324,6 +344,49 @@ def test_the_commands_say_what_is_missing(lived: Path, command: Command) -> None
         "release": None,
     }
     assert not (lived / "endpoint.json").exists()
+
+
+@pytest.mark.life
+def test_once_a_version_is_served_the_next_one_needs_a_release(lived: Path, tmp_path: Path, command: Command) -> None:
+    root = shutil.copytree(lived, tmp_path / "project", ignore=shutil.ignore_patterns("runs", "mlflow.db*"))
+    path = root / "conf" / "project.yaml"
+    conf = yaml.safe_load(path.read_text("utf-8"))
+    assert conf["promotion"] == "staged"
+    weak = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3, "min_samples_leaf": 200}}
+    for model in (weak, {"estimator": "lightgbm", "parameters": {}}):
+        path.write_text(yaml.safe_dump(conf | {"model": model, "goal": {}}), "utf-8")
+        told = decoded(command(root, "run", "--json")[1])
+        if model is weak:
+            assert told["decision"] == "promoted", "nothing is served yet"
+            LocalEndpoint(root).apply(State({"blue": Deployed(1, 100)}))
+    assert (told["decision"], told["model_version"]) == ("passed", 2), told["reasons"]
+    assert "release start 2" in told["notes"][-1]
+    assert decoded(command(root, "models", "--json")[1])["champion"] == 1
+    code, said = command(root, "release", "start", 2)
+    assert (code, "Nothing is served" in said) == (3, True)
+    for words, version in ((("promote", 2), 2), (("rollback",), 1)):
+        assert command(root, *words)[0] == 0
+        state = LocalEndpoint(root).state()
+        assert [place.version for place in state.deployments.values() if place.traffic == 100] == [version]
+        assert decoded(command(root, "models", "--json")[1])["champion"] == version
+
+
+def test_run_goes_on_with_the_release(lived: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    release = Release(version=2, candidate="green", base="blue", stage="100", since="", began="", status="done")
+
+    def lead(version: int, wait: float, every: float, quiet: bool) -> Step:
+        asked.append(version)
+        return Step("done", release, ["version 2 is champion"])
+
+    told = Result(
+        data_version="d", run="r", model_version=2, decision="passed", reasons=["better"], metrics={}, champion=None,
+        baselines={}, report="", notes=["release start 2"],
+    )  # fmt: skip
+    monkeypatch.setattr(commands, "lead", lead)
+    monkeypatch.setattr(Project, "run", lambda *_: told)
+    found = decoded(command(lived, "run", "--release", "--json")[1])
+    assert (asked, found["decision"], found["notes"]) == ([2], "promoted", ["release: done: version 2 is champion"])
 
 
 def test_a_broken_state_is_a_sentence(tmp_path: Path) -> None:
