@@ -188,9 +188,24 @@ def test_limits_are_kept(lived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert client.get("/livez").status_code == 200
 
 
-def test_rows_that_arrive_together_are_each_answered_alone(lived: Path) -> None:
+class Features:
+    """A `model.py` that makes a new frame."""
+
+    def __init__(self, code: Any) -> None:
+        self._features = code.features
+
+    def features(self, rows: pl.DataFrame) -> pl.DataFrame:
+        found: pl.DataFrame = self._features(rows)
+        return found.with_columns()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["short way", "features of its own"])
+def test_rows_that_arrive_together_are_each_answered_alone(lived: Path, own: bool) -> None:
     rows = raw(lived, 24)
-    app = make_app(deployment(lived), Serving(max_in_flight=100))
+    served = deployment(lived)
+    if own:
+        served.model.code = Features(served.model.code)  # type: ignore[assignment]
+    app = make_app(served, Serving(max_in_flight=100))
     service = app.state.service
     single = Reader(deployment(lived).model, 10)
     wrong = {"data": [dict.fromkeys(rows[0], "\u0000")]}
@@ -334,16 +349,7 @@ def test_a_project_may_change_its_features(lived: Path, tmp_path: Path) -> None:
     """Then every row goes the long way, with the same answers as in batch."""
     model = deployment(lived).model
     reader = Reader(model, 10)
-    features = model.code.features
-
-    class Code:
-        """A `model.py` that makes a new frame."""
-
-        @staticmethod
-        def features(rows: pl.DataFrame) -> pl.DataFrame:
-            return features(rows).with_columns()
-
-    model.code = Code  # type: ignore[assignment]
+    model.code = Features(model.code)  # type: ignore[assignment]
     slow = Reader(model, 10)
     cells = reader.read(json.dumps({"data": raw(lived, 10)}).encode()).cells
     assert slow.quickly(cells) is None
