@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,8 @@ class Project:
 
     def _serve(self, version: int) -> None:
         if self.served:
-            from .serving.local import LocalEndpoint  # which a project that scores files only does not have
-
-            LocalEndpoint(self.root).serve_only(version)
+            # Not imported by name: a project that scores files only does not have it.
+            import_module(f"{__package__}.serving.local").LocalEndpoint(self.root).serve_only(version)
 
     def _data(self, data: str | None) -> str:
         if data is None:
