@@ -410,7 +410,8 @@ def test_a_version_with_a_worse_metric_goes_back_when_outcomes_arrive(live: Live
 
 
 def test_a_good_version_reaches_all_of_the_traffic(live: Live) -> None:
-    code, told, sent = live.release(2)
+    # It is as fast as the other one, but beside other work on two cores no 95th percentile is steady.
+    code, told, sent = live.release(2, latency=10)
     assert (code, told["did"]) == (0, "done"), told
     words = " ".join(told["release"]["history"])
     assert all(part in words for part in ("copies of requests", "10 %", "50 %", "100 %"))
