@@ -148,7 +148,7 @@ def rates(project: Path, env: Mapping[str, str], scratch: Path, rounds: int) -> 
     base = f"http://127.0.0.1:{port}"
     served = env | {
         "MODEL_DIGEST": told["digest"], "MODEL_VERSION": str(told["version"]), "PORT": str(port),
-        "LOG_FOLDER": str(scratch / "log"), "PROJECT_DIR": str(project), "ENGINE": told["tags"]["engine"],
+        "LOG_FOLDER": str(scratch / "log"), "PROJECT_DIR": str(project),
     }  # fmt: skip
     kinds: dict[str, tuple[list[str], str, str, Path, Mapping[str, str]]] = {
         "ours, lists": ([*python, "porto_seguro.serving"], "/score", "lists", project, served),

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from conftest import Bake
 
-# The service is tried with two use cases; the third one is a project without it.
-VARIANTS = [("porto-seguro", "both"), ("german-credit", "batch"), ("own", "both")]
+# The service is tried with two use cases, once with what only extras bring; the third one is a project without it.
+VARIANTS = [("porto-seguro", "both", "ab kubernetes"), ("german-credit", "batch", "none"), ("own", "both", "none")]
 
 
-@pytest.mark.parametrize(("use_case", "serving"), VARIANTS)
-def test_a_project_passes_its_own_nox(bake: Bake, tmp_path: Path, use_case: str, serving: str) -> None:
-    project = shutil.copytree(bake(use_case=use_case, serving=serving), tmp_path / "project")
+@pytest.mark.parametrize(("use_case", "serving", "extras"), VARIANTS)
+def test_a_project_passes_its_own_nox(bake: Bake, tmp_path: Path, use_case: str, serving: str, extras: str) -> None:
+    project = shutil.copytree(bake(use_case=use_case, serving=serving, extras=extras), tmp_path / "project")
+    assert (project / "tests" / "test_ab.py").exists() == ("ab" in extras)
     done = subprocess.run(
         [sys.executable, "-m", "nox", "-s", "lint", "types", "tests", "life"],
         cwd=project,

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import math
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,9 +28,8 @@ from running import free_port, running
 PLANT = """
 import json, shutil, sys
 from pathlib import Path
-import msgspec
-from porto_seguro.artifact import MANIFEST, _checksums
 from porto_seguro.pipeline import Project
+from porto_seguro.seal import seal
 
 registry = Project(Path()).registry
 first = registry.get(1)
@@ -37,7 +38,7 @@ for text, engine in json.loads(sys.argv[1]):
     folder = Path(shutil.copytree(registry.model(first), registry.folder(run) / "model"))
     code = folder / "data" / "native" / "model.py"
     code.write_text(code.read_text("utf-8") + text, "utf-8")
-    (folder / MANIFEST).write_bytes(msgspec.json.encode(_checksums(folder)))
+    seal(folder)
     registry.end_run(run)
     registry.register(run, folder, first.line, first.tags | {"engine": engine})
 """
@@ -55,7 +56,7 @@ ERRORS = (
     SERVED
     + """
 def features(rows):
-    if "DEPLOYMENT" in _os.environ and _random.random() < 0.2:
+    if "DEPLOYMENT" in _os.environ and _random.random() < 0.5:
         raise RuntimeError("planted")
     return rows.clone()
 """
@@ -127,9 +128,10 @@ def project(trained: Path, tmp_path: Path) -> Path:
 
 @dataclass
 class Sent:
-    """A request: when it began, its id, and what came back."""
+    """A request: when it began and ended, its id, and what came back."""
 
     start: float
+    end: float
     name: str
     status: int
     deployment: str = ""
@@ -171,7 +173,7 @@ class Load:
                 self.lost.append(name)
                 connection.close()
                 continue
-            found = Sent(start, f"{name}#{row['row']}", answer.status)
+            found = Sent(start, time.time(), f"{name}#{row['row']}", answer.status)
             if answer.status == 200:
                 found.deployment, found.version = told["deployment"], told["model_version"]
             self.sent.append(found)
@@ -183,7 +185,8 @@ class Load:
     def stop(self) -> None:
         self._stop.set()
         for one in self._threads:
-            one.join()
+            if one.ident:  # it was started
+                one.join()
 
 
 def known_rows(project: Path) -> list[dict[str, Any]]:
@@ -204,11 +207,11 @@ print(json.dumps([{"row": n, "cells": list(r), "target": t}
 
 
 @contextlib.contextmanager
-def serving(project: Path, load: bool = True) -> Iterator[tuple[subprocess.Popen[bytes], Load]]:
-    """Serve the endpoint, under load if wanted."""
+def serving(project: Path, load: bool = True, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], Load]]:
+    """Serve the endpoint, under load if wanted, with more in its environment."""
     port = free_port()
     command = [sys.executable, "-m", "porto_seguro", "serve", "--port", str(port)]
-    with running(command, f"http://127.0.0.1:{port}/readyz", project, environment(project)) as process:
+    with running(command, f"http://127.0.0.1:{port}/readyz", project, environment(project) | more) as process:
         clients = Load(port, known_rows(project))
         if load:
             clients.start()
@@ -216,6 +219,18 @@ def serving(project: Path, load: bool = True) -> Iterator[tuple[subprocess.Popen
             yield process, clients
         finally:
             clients.stop()
+
+
+def metrics(port: int) -> dict[str, float]:
+    """What the router's page says now."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if x[0] != "#")}
+
+
+def about(count: int, of: int, share: float) -> bool:
+    """Whether a share is what it should be, but for chance: five standard deviations."""
+    return abs(count - of * share) <= 5 * math.sqrt(of * share * (1 - share))
 
 
 def logged(project: Path) -> Counter[tuple[str, str, str]]:
@@ -243,20 +258,18 @@ from pathlib import Path
 from porto_seguro.serving.endpoint import Deployed, State
 from porto_seguro.serving.local import LocalEndpoint
 endpoint = LocalEndpoint(Path())
-for n in range(20):
+def apply(state, pause):
     begun = time.time()
-    version = 2 - n % 2
-    endpoint.apply(endpoint.state().swap(version))
-    print(json.dumps([begun, time.time(), [version]]), flush=True)
-    time.sleep(0.15)
+    endpoint.apply(state)
+    print(json.dumps([begun, time.time(), {d.version: d.traffic for d in state.deployments.values()}]), flush=True)
+    time.sleep(pause)
+for n in range(20):
+    apply(endpoint.state().swap(2 - n % 2), 0.15)
 places = endpoint.state().deployments
 for share in (10, 50, 90):
-    begun = time.time()
     for n, place in enumerate(places.values()):
         place.traffic = share if n else 100 - share
-    endpoint.apply(State(places))
-    print(json.dumps([begun, time.time(), [1, 2]]), flush=True)
-    time.sleep(0.3)
+    apply(State(places), 0.6)
 """
 
 
@@ -264,20 +277,24 @@ def test_swaps_lose_no_request_and_no_row_of_the_log(project: Path) -> None:
     with serving(project) as (_, load):
         time.sleep(0.5)
         changes = [json.loads(line) for line in script(project, SWAPS).splitlines()]
-        assert run(project, "promote", 2)[0] == 0
-        begun = time.time()
-        assert run(project, "rollback")[0] == 0
-        changes.append([begun, time.time(), [1]])
-        time.sleep(0.3)
+        for words, version in ((("promote", 2), "2"), (("rollback",), "1")):
+            begun = time.time()
+            assert run(project, *words)[0] == 0
+            changes.append([begun, time.time(), {version: 100}])
+            time.sleep(0.3)
         load.stop()
         deployments = run(project, "release", "status")[1]["deployments"]
     assert (load.lost, {one.status for one in load.sent}) == ([], {200})
     assert {one.version for one in load.sent} == {"1", "2"}
     assert [d["version"] for d in deployments.values() if d["traffic"] == 100] == [1]
-    ends = [begun for begun, _, _ in changes[1:21]]
-    for (_, done, versions), until in zip(changes[:20], ends, strict=True):
-        meanwhile = {one.version for one in load.sent if done < one.start < until}
-        assert meanwhile <= {str(v) for v in versions}, "what was asked after a swap is answered by the new version"
+    assert len(changes) == 25
+    ends = [begun for begun, _, _ in changes[1:]] + [time.time()]
+    for (_, done, shares), until in zip(changes, ends, strict=True):
+        meanwhile = Counter(one.version for one in load.sent if done < one.start and one.end < until)
+        assert meanwhile, "somebody asked"
+        for version in ("1", "2"):  # all or nothing, after a swap
+            share = shares.get(version, 0) / 100
+            assert about(meanwhile[version], meanwhile.total(), share), (shares, meanwhile)
     assert len(load.sent) > 2_000
     found = logged(project)
     assert set(found.values()) == {1}
@@ -321,6 +338,94 @@ def test_a_deployment_that_dies_costs_no_caller_an_answer(project: Path) -> None
         late = {one.deployment for one in load.sent[-200:]}
     assert (load.lost, {one.status for one in load.sent}) == ([], {200})
     assert late == {"blue", "green"}, "it was started again"
+
+
+def deployed(router: int) -> dict[str, int]:
+    """The process of each deployment of a router."""
+    children = Path(f"/proc/{router}/task/{router}/children").read_text().split()
+    found: dict[str, int] = {}
+    for child in children:
+        lines = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {line.partition(b"=")[2].decode(): int(child) for line in lines if line.startswith(b"DEPLOYMENT=")}
+    return found
+
+
+def test_what_dying_deployments_had_not_logged_is_little_and_counted(project: Path) -> None:
+    kills: list[float] = []
+    with serving(project) as (process, load):
+        time.sleep(0.5)
+        with subprocess.Popen(
+            [sys.executable, "-c", SWAPS], cwd=project, env=environment(project), stdout=subprocess.PIPE
+        ) as swaps:
+            assert swaps.stdout
+            swaps.stdout.readline()  # from now on both deployments are there
+            for n in range(8):
+                time.sleep(0.73)  # so that they die at some moment between two writes of the log
+                name = ("blue", "green")[n % 2]
+                if metrics(load.port)[f'router_deployment_up{{deployment="{name}"}}']:
+                    os.kill(deployed(process.pid)[name], signal.SIGKILL)
+                    kills.append(time.time())
+            swaps.communicate(timeout=120)
+            assert swaps.returncode == 0, "a dying deployment keeps nobody from changing the traffic"
+        time.sleep(3)  # the last one is started again
+        counted = metrics(load.port)
+        load.stop()
+        assert {one.status for one in load.sent[-100:]} == {200}
+    assert len(kills) > 2
+    assert load.lost == []
+    assert {one.status for one in load.sent} <= {200, 503}, "503 where the only one with live requests had died"
+    found = logged(project)  # it can be read
+    assert set(found.values()) == {1}
+    gone = [one for one in load.sent if one.status == 200 and (one.name, one.deployment, one.version) not in found]
+    assert len(load.sent) - len(gone) > 1_000
+    assert all(any(-2 < one.start - kill < 0.1 for kill in kills) for one in gone), "only of the last moment"
+    told = sum(counted[f'router_log_lost_rows_total{{deployment="{name}"}}'] for name in ("blue", "green"))
+    assert told == len(gone)
+    assert gone, "and there was something to count"
+
+
+def test_a_damaged_deployment_without_requests_does_not_keep_the_champion_from_serving(project: Path) -> None:
+    code = "from pathlib import Path; from porto_seguro.serving.endpoint import *; "
+    code += "from porto_seguro.serving.local import LocalEndpoint; places = {'blue': Deployed(1, 100), "
+    code += "'green': Deployed(7)}; LocalEndpoint(Path()).apply(State(places))"
+    script(project, code)
+    with serving(project) as (_, load):
+        time.sleep(1)
+        told = run(project, "release", "status")[1]
+        up = {name: metrics(load.port)[f'router_deployment_up{{deployment="{name}"}}'] for name in ("blue", "green")}
+        load.stop()
+    assert ["was changed after it was saved" in text for text in told["problems"]] == [True]
+    assert up == {"blue": 1, "green": 0}
+    assert {(one.status, one.version) for one in load.sent} == {(200, "1")}
+
+
+def peak(pid: int) -> float:
+    """The most memory that a process had so far, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+
+
+def test_callers_without_the_token_cost_no_memory(project: Path) -> None:
+    body, found = b" " * 3_900_000, Counter[int]()
+
+    def ask(port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", "/score", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            found[answer.status] += 1
+
+    with serving(project, load=False, SCORING_TOKEN="secret") as (process, load):
+        before = peak(process.pid)
+        callers = [threading.Thread(target=ask, args=(load.port,)) for _ in range(100)]
+        for one in callers:
+            one.start()
+        for one in callers:
+            one.join()
+        assert found == {401: 100}
+        assert peak(process.pid) < before + 60
+        assert metrics(load.port)['process_resident_memory_bytes{deployment="router"}'] / 1e6 < before + 60
 
 
 def champion(project: Path) -> int:
@@ -392,6 +497,32 @@ def test_a_version_that_does_not_start_changes_nothing(live: Live) -> None:
     assert champion(live.project) == 1
 
 
+def test_a_release_is_aborted_while_it_runs_and_copies_are_as_many_as_they_should_be(live: Live) -> None:
+    code, _, _ = live.release(2, "--wait", 0, requests=10**6)
+    assert code == 3
+    before, begun = metrics(live.load.port), len(live.load.sent)
+    words = [sys.executable, "-m", "porto_seguro", "release", "start", "2", "--every", "0.2", "--json"]
+    with subprocess.Popen(words, cwd=live.project, env=environment(live.project), stdout=subprocess.PIPE) as leading:
+        time.sleep(4)
+        after = metrics(live.load.port)
+        assert leading.poll() is None
+        assert run(live.project, "release", "abort")[0] == 0
+        said, _ = leading.communicate(timeout=60)
+    assert (leading.returncode, json.loads(said)["did"]) == (1, "aborted")
+    changed = {name: int(value - before.get(name, 0)) for name, value in after.items() if name.startswith("router_")}
+    asked = changed['router_requests_total{code="200",deployment="blue"}']
+    assert asked > 500
+    assert changed["router_mirror_dropped_total"] == 0
+    skew = 8  # what is under way is counted when it ends
+    assert any(about(changed["router_mirrored_total"] + n, asked, 0.5) for n in (-skew, 0, skew))
+    time.sleep(0.5)
+    assert live.load.lost == []
+    assert {(one.status, one.version) for one in live.load.sent[begun:]} == {(200, "1")}
+    assert (champion(live.project), live.places()) == (1, [(1, 100)])
+    history = run(live.project, "release", "status")[1]["release"]["history"]
+    assert "aborted in the stage mirror: somebody asked for it" in history[-1]
+
+
 def test_a_version_with_a_worse_metric_goes_back_when_outcomes_arrive(live: Live) -> None:
     begun = len(live.load.sent)
     rollout: dict[str, Any] = {"latency": 100, "stages": ["mirror", 50, 100], "requests": 1000}
@@ -419,3 +550,44 @@ def test_a_good_version_reaches_all_of_the_traffic(live: Live) -> None:
     assert sorted(live.places()) == [(1, 0), (2, 100)]
     assert {one.version for one in sent[-100:]} == {"2"}
     assert {one.status for one in sent} == {200}
+
+
+def test_a_swap_at_once_is_a_release_of_one_stage(live: Live) -> None:
+    before = champion(live.project)
+    code, told, sent = live.release(3 - before, stages=[100])
+    assert (code, told["did"]) == (0, "done"), told
+    assert (champion(live.project), {one.status for one in sent}) == (3 - before, {200})
+    assert sorted(live.places()) == sorted([(before, 0), (3 - before, 100)])
+    assert {one.version for one in sent[-100:]} == {str(3 - before)}
+
+
+WEAK = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3, "min_samples_leaf": 200}}
+
+
+def test_a_run_releases_what_it_made(bake: Bake, trained: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(bake(), tmp_path / "project"))
+    shutil.copytree(trained / "data" / "inbox", project / "data" / "inbox", dirs_exist_ok=True)
+    path = project / "conf" / "project.yaml"
+    given = yaml.safe_load(path.read_text("utf-8"))
+
+    def settle(**settings: Any) -> None:
+        path.write_text(yaml.safe_dump(given | {"goal": {"metric": "auc"}} | settings), "utf-8")
+
+    settle(model=WEAK)
+    assert run(project, "run", "--data", "data/inbox/sample.csv")[1]["decision"] == "promoted"
+    with serving(project) as (_, load):
+        time.sleep(0.5)
+        settle(rollout={"requests": 200, "latency": 100, "shift": 0.001})
+        code, told = run(project, "run", "--release")
+        assert (code, told["decision"], told["model_version"]) == (1, "passed", 2), told
+        assert told["notes"][-1].startswith("release: rolled back: shift of the scores (PSI)")
+        assert champion(project) == 1
+        settle(rollout={"requests": 200, "latency": 100, "shift": 100})
+        code, told = run(project, "run", "--release")
+        assert (code, told["decision"], told["model_version"]) == (0, "promoted", 3), told
+        assert told["notes"][-1] == "release: done: " + run(project, "release", "status")[1]["release"]["history"][-1]
+        assert champion(project) == 3
+        time.sleep(0.3)
+        load.stop()
+    assert (load.lost, {one.status for one in load.sent}) == ([], {200})
+    assert load.sent[-1].version == "3"

@@ -5,24 +5,29 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Bake
 from running import free_port, running
-from validate.test_monitoring import METRICS, dashboard_exprs, hurried, prometheus, rules, until
+from validate.test_monitoring import METRICS, WATCHED, dashboard_exprs, exposition, hurried, prometheus, rules, until
 
 JSON = {"Content-Type": "application/json"}
+ODD: list[Any] = [None, True, "", "many", "NaN", "\u0000", [], {}, [None], {"a": {}}, -1e9, 1e308, 10**30, "9" * 5000]
 
 
 @dataclass
@@ -48,9 +53,10 @@ class Served:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if x[0] != "#")}
 
-    def memory(self) -> float:
-        """Resident memory in MB."""
-        return self.metrics()['process_resident_memory_bytes{deployment="blue"}'] / 1e6
+    def memory(self) -> list[float]:
+        """Resident memory in MB: of the deployment, and of the router."""
+        (router,) = re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc", str(self.process.pid), "status").read_text())
+        return [self.metrics()['process_resident_memory_bytes{deployment="blue"}'] / 1e6, int(router) / 1e3]
 
 
 def environment(project: Path) -> dict[str, str]:
@@ -72,12 +78,12 @@ def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def serving(project: Path, *more: str) -> Iterator[Served]:
+def serving(project: Path, *more: str, **variables: str) -> Iterator[Served]:
     """Serve the champion on a free port."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(
-        command(project, "serve", "--port", port, *more), url + "/readyz", project, environment(project)
+        command(project, "serve", "--port", port, *more), url + "/readyz", project, environment(project) | variables
     ) as process:
         with urllib.request.urlopen(url + "/openapi.json") as answer:
             content = json.load(answer)["paths"]["/score"]["post"]["requestBody"]["content"]["application/json"]
@@ -123,25 +129,45 @@ def test_the_endpoint_passes_its_own_checks_and_a_wrong_one_does_not(served: Ser
     assert "does not answer" in said
 
 
-def test_ten_thousand_odd_bodies_give_no_fault_and_memory_stays_flat(served: Served) -> None:
+def odd_bodies(good: dict[str, Any]) -> Iterator[bytes]:
+    """A good body with bytes that changed or are cut off; and in each of the three shapes, with cells that changed."""
     rng = random.Random(0)
-    good = json.dumps(served.body).encode()
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
-    before = 0.0
-    for n in range(10_000):
-        body = bytearray(good)
+    row, text = good["data"][0], json.dumps(good).encode()
+    while True:
+        body = bytearray(text)
         for _ in range(rng.randint(1, 10)):
             body[rng.randrange(len(body))] = rng.randrange(256)
-        content = bytes(body[: rng.randrange(len(body))]) if n % 2 else bytes(body)
+        yield bytes(body[: rng.randrange(len(body))] if rng.random() < 0.5 else body)
+        rows = [dict(row) for _ in range(rng.randint(1, 3))]
+        for _ in range(rng.randint(1, 3)):
+            rng.choice(rows)[rng.choice(list(row))] = rng.choice(ODD)
+        if rng.random() < 0.05:
+            rng.choice(rows).pop(rng.choice(list(row)))
+        lists = [list(one.values()) for one in rows]
+        split = {"columns": list(row), "data": lists}
+        yield json.dumps(rng.choice([{"data": rows}, {"data": lists}, {"input_data": split}])).encode()
+
+
+def test_ten_thousand_odd_bodies_are_refused_without_a_fault_and_memory_stays_flat(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    refused = 'scoring_errors_total{cause="contract",deployment="blue"}'
+    before, start, answers = [0.0, 0.0], served.metrics()[refused], Counter[int]()
+    for content in odd_bodies(served.body):
         connection.request("POST", "/score", content, JSON)
         answer = connection.getresponse()
         answer.read()
         # Some changes, such as another digit, leave a row that may be scored.
-        assert answer.status in (400, 422) or (answer.status == 200 and not n % 2), content
-        if n == 2_000:
+        assert answer.status in (200, 400, 422), content
+        answers[answer.status] += 1
+        if answers.total() == 2_000:
             before = served.memory()
-    assert served.memory() < before + 15
-    assert served.metrics()['scoring_errors_total{cause="model",deployment="blue"}'] == 0
+        if answers[400] + answers[422] == 10_000:
+            break
+        assert answers.total() < 20_000
+    assert [now < then + 15 for now, then in zip(served.memory(), before, strict=True)] == [True, True]
+    found = served.metrics()
+    assert found[refused] - start > 3_000, "cells reach the contract"
+    assert found['scoring_errors_total{cause="model",deployment="blue"}'] == 0
 
 
 def test_schemathesis_finds_no_fault(served: Served) -> None:
@@ -161,6 +187,10 @@ def test_schemathesis_finds_no_fault(served: Served) -> None:
 def test_prometheus_sees_the_service_and_its_rules_work_on_it(served: Served, tmp_path: Path) -> None:
     monitoring = served.project / "monitoring"
     folder = hurried(monitoring, f"127.0.0.1:{served.port}", tmp_path / "monitoring")
+    # As `monitor` and `loop` leave them; that they write all of this is tested where they are.
+    found = served.project / "data" / "monitor"
+    found.mkdir(parents=True, exist_ok=True)
+    (found / "monitor.prom").write_text(exposition(0, WATCHED), "utf-8")
     names = {name.partition("{")[0] for name in served.metrics()}
     ends = {"counter": "_total", "histogram": "_bucket", "gauge": ""}
     told = {name if name.endswith(ends[kind]) else name + ends[kind] for name, (kind, _) in METRICS.items()}
@@ -229,3 +259,73 @@ def test_a_stopped_service_loses_nothing(another: Path) -> None:
         for n in range(300):
             assert served.post(json.dumps(served.body).encode(), **{"X-Request-ID": str(n)})[0] == 200
     assert sorted(logged(another)) == sorted(f"{n}/0" for n in range(300))
+
+
+def test_the_router_passes_on_the_token_and_the_trace_of_a_caller(another: Path) -> None:
+    taken: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_address[1]}", "NO_PROXY": "127.0.0.1"}
+    trace, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    with serving(another, SCORING_TOKEN="secret", **traces) as served:
+
+        def status(path: str, **headers: str) -> int:
+            request = urllib.request.Request(f"http://127.0.0.1:{served.port}{path}", headers=headers)
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        content = json.dumps(served.body).encode()
+        for wrong in ({}, {"Authorization": "Bearer wrong"}, {"api-key": "wrong"}):
+            assert (served.post(content, **wrong)[0], status("/model", **wrong)) == (401, 401)
+        assert served.post(content, Authorization="Bearer secret", traceparent=f"00-{trace}-{parent}-01")[0] == 200
+        assert status("/model", **{"api-key": "secret"}) == 200
+        for path in ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/endpoint"):
+            assert status(path) == 200
+    collector.shutdown()
+    collector.server_close()
+    sent = b"".join(taken)  # protobuf holds the two as they are
+    assert sent.count(bytes.fromhex(trace)) == 1
+    assert sent.count(bytes.fromhex(parent)) == 1
+
+
+def test_a_full_disk_leaves_a_log_that_can_be_read(another: Path) -> None:
+    """The system refuses what goes beyond a limit, in the header of a file and in the midst of a line."""
+    code = """
+import resource, time
+from pathlib import Path
+from porto_seguro.serving.predictions import PredictionLog
+
+def limited(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, -1))
+
+def add(*ids):
+    before = log.kept + log.dropped
+    log.add("r", list(ids), [[1.0]] * len(ids), [0.5] * len(ids))
+    while log.kept + log.dropped == before:
+        time.sleep(0.01)
+
+log = PredictionLog(Path("data/predictions"), {"deployment": "blue", "model_version": "1", "columns": ["x"]}, 1)
+for name, size in (("header", 30), ("first", 100_000), ("line", 200), ("second", 100_000)):
+    limited(size)
+    add(*(f"{name} {n}" for n in range(10)))
+log.close()
+print(log.kept, log.dropped)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=another, env=environment(another), capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["20", "20"], done.stderr
+    assert logged(another) == [f"{name} {n}" for name in ("first", "second") for n in range(10)]

@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -179,7 +180,7 @@ def trained(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     command("data", "sample", "--rows", "20000")
     command("run", "--data", "data/inbox/sample.csv")
     (version,) = json.loads(command("models", "--json"))["versions"]
-    assert version["tags"]["engine"] == "onnx"  # which is also the service's own default
+    assert version["tags"]["engine"] == "onnx"
     rows = pl.read_csv(project / "data" / "inbox" / "sample.csv").drop("target").head(ROWS)
     rows.write_csv(project / "rows.csv")
     command("score", "rows.csv", "scores.csv")
@@ -328,6 +329,23 @@ def test_it_scores_as_the_command_line_does(podman: Podman, image: str, trained:
         assert service.output() == ""  # no warning of a library either, and no telemetry
 
 
+def test_it_passes_the_checks_that_a_project_has_for_its_endpoints(
+    podman: Podman, image: str, trained: Trained, tmp_path: Path
+) -> None:
+    mount, junit = f"--volume={trained.model}:/model:ro", tmp_path / "junit.xml"
+    with running(podman, image, mount, MODEL_DIGEST=trained.digest, MODEL_VERSION=7) as service:
+        done = subprocess.run(
+            [sys.executable, "-m", "porto_seguro", "check", "endpoint", service.address, "--junit", str(junit)],
+            cwd=trained.project, env={**os.environ, "PYTHONPATH": "src", "no_proxy": "127.0.0.1"},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert service.output() == ""
+    assert done.returncode == 0, done.stdout + done.stderr
+    suite = ElementTree.parse(junit).getroot()
+    assert suite.get("failures") == "0"
+    assert int(suite.get("tests", 0)) == len(suite) > 10
+
+
 def test_it_stops_when_told_and_the_prediction_log_is_whole(
     podman: Podman, image: str, trained: Trained, tmp_path: Path
 ) -> None:
@@ -400,15 +418,21 @@ def test_it_refuses_every_model_but_the_one_named(podman: Podman, image: str, tr
 def test_a_model_can_be_shipped_inside_as_the_comment_says(
     podman: Podman, image: str, trained: Trained, tmp_path: Path
 ) -> None:
+    """Here one without an ONNX form, as one that gave other scores would be registered."""
+    shutil.copytree(trained.model, tmp_path / "model")
+    code = "from porto_seguro.seal import *; m = Path('model'); take_out(m, 'data/native/model.onnx'); print(digest(m))"
+    environment = {**os.environ, "PYTHONPATH": str(trained.project / "src")}
+    words = [sys.executable, "-c", code]
+    digest = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout.strip()
+    assert len(digest) == 64
     text = (trained.project / "Dockerfile").read_text("utf-8")
     lines = re.search(r"#     (FROM scoring)\n#     (COPY .*)\n#     (ENV .*)\n", text)
     assert lines
-    recipe = "\n".join(lines.groups()).replace("scoring", image).replace("...", trained.digest)
+    recipe = "\n".join(lines.groups()).replace("scoring", image).replace("...", digest)
     (tmp_path / "Dockerfile").write_text(recipe)
-    shutil.copytree(trained.model, tmp_path / "model")
     build(podman, tmp_path, "--tag", "localhost/kit-shipped:1")
-    with running(podman, "localhost/kit-shipped:1", ENGINE="native") as service:
+    with running(podman, "localhost/kit-shipped:1") as service:
         model = json.loads(service.get("/model"))
-        assert (model["digest"], model["engine"]) == (trained.digest, "native")
+        assert (model["digest"], model["engine"]) == (digest, "native")
         result = json.loads(service.get("/score", {"data": trained.rows}))["result"]
         assert result == pytest.approx(trained.scores, rel=0, abs=1e-6)

@@ -191,7 +191,7 @@ def _live(log: Path, plan: Plan, many: bool) -> tuple[Any, dict[str, int]]:
     lines, seen = list[tuple[Any, ...]](), set()
     for who, line in read_log(log, plan.since):
         seen.add(who.deployment)
-        if who.deployment in (plan.a, plan.b):
+        if who.deployment in (plan.a, plan.b) and line.ids:  # a request that was refused has no rows
             lines.append(
                 (len(lines), who.deployment, who.model_version, line.time, line.request_id, line.ids, line.result)
             )
