@@ -128,7 +128,7 @@ def lock(session: nox.Session) -> None:
     )  # fmt: skip
     locks = {
         "project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"],
-        "otel": ["otel.in", "-c", "dev.txt"],
+        "otel": ["otel.in", "-c", "dev.txt"], "blob": ["blob.in", "-c", "dev.txt"],
     }  # fmt: skip
     with session.chdir(f"{TEMPLATE}/requirements"):
         for name, wanted in locks.items():
