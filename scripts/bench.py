@@ -26,6 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench_serve import Absent, done_by, peer_env, rates
+from bench_watch import EVIDENTLY, OURS, WINDOW, asked, quiet, same, statistics, suite
 from render import ROOT, copy_template, example_answers, render
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +35,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 REAL = ROOT.parent / "shared" / "data"
 ROWS, MILLION, MORE = 595_212, 900_000, 5_000_000
 MEMORY = 450  # MB
+FINE = (0, 4)  # exit codes: the second is a warning of `monitor`
 HEAVY = ("numpy", "pandas", "polars", "sklearn", "lightgbm", "mlflow", "matplotlib", "pyarrow")
 CCDS = "2.3.0"
 CCDS_TEMPLATE = "https://github.com/drivendataorg/cookiecutter-data-science"
@@ -158,10 +160,14 @@ class Used:
 class Bench:
     """A scratch folder with a baked project, its data and its model; each is made when it is first needed."""
 
-    def __init__(self, scratch: Path, ccds_template: str, rounds: int) -> None:
-        """Remember the folder; nothing is made yet."""
-        self.scratch, self.ccds_template, self.rounds = scratch, ccds_template, rounds
+    def __init__(self, scratch: Path, ccds_template: str, rounds: int, share: float = 1.0) -> None:
+        """Remember the folder; nothing is made yet. `share` is that of the rows of every table."""
+        self.scratch, self.ccds_template, self.rounds, self.share = scratch, ccds_template, rounds, share
         self.template = copy_template(scratch / "template")
+
+    def size(self, rows: int) -> int:
+        """The rows that a table of so many has here."""
+        return round(rows * self.share)
 
     def say(self, text: str) -> None:
         """Tell the terminal what is being done."""
@@ -200,9 +206,14 @@ class Bench:
     @cached_property
     def parquet(self) -> Path:
         """As many synthetic rows as the real table has, with -1 for missing, as it has them."""
-        self.say(f"drawing {ROWS:,} rows")
-        path = self.scratch / "rows.parquet"
-        used(self.command("data", "sample", "--rows", str(ROWS), "--output", path), self.project, self.env)
+        return self.drawn(ROWS, 0)
+
+    def drawn(self, rows: int, seed: int) -> Path:
+        """Synthetic rows as Parquet."""
+        self.say(f"drawing {self.size(rows):,} rows")
+        path = self.scratch / f"rows-seed-{seed}.parquet"
+        words = ("--rows", str(self.size(rows)), "--seed", str(seed), "--output", path)
+        used(self.command("data", "sample", *words), self.project, self.env)
         return path
 
     @cached_property
@@ -220,7 +231,7 @@ class Bench:
         path = self.scratch / f"rows-{rows}.{kind}"
         if not path.exists():
             self.say(f"writing {rows:,} rows of {kind}")
-            lazy = pl.concat([pl.scan_parquet(self.parquet)] * -(-rows // ROWS)).head(rows)
+            lazy = pl.concat([pl.scan_parquet(self.parquet)] * -(-rows // self.size(ROWS))).head(rows)
             lazy.sink_csv(path) if kind == "csv" else lazy.sink_parquet(path, row_group_size=100_000)
         return path
 
@@ -260,17 +271,17 @@ class Bench:
         }
 
 
-def used(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Used:
+def used(command: Sequence[str], cwd: Path, env: Mapping[str, str], fine: Sequence[int] = (0,)) -> Used:
     """Run a process to its end.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: it failed: its exit code is not one of the fine ones.
     """
     with tempfile.NamedTemporaryFile("r", encoding="utf-8") as notes:
         words = [sys.executable, "-c", LAUNCH, notes.name, *command]
         done = subprocess.run(words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         told = json.load(notes)
-    if told["code"]:
+    if told["code"] not in fine:
         said = (done.stderr + done.stdout)[-2000:]
         raise RuntimeError(f"{' '.join(command)[:200]} ended with {told['code']}: {said}")
     unit = 1 if sys.platform == "darwin" else 1024  # of what the system counts memory in
@@ -369,7 +380,7 @@ def run(bench: Bench) -> Iterator[Row]:
         rounds, auc = best["bare"].output.split()
         mine = json.loads(best["ours"].output.splitlines()[-1])
         bench.say(f"ours {lineage['rounds']} rounds, AUC {mine['metrics']['auc']:.5f}; bare {rounds}, {float(auc):.5f}")
-        what = f"`run --data` on {ROWS:,} rows of {file.suffix[1:]}, against a bare LightGBM script"
+        what = f"`run --data` on {bench.size(ROWS):,} rows of {file.suffix[1:]}, against a bare LightGBM script"
         yield compared(what, best["ours"], best["bare"], "at most 1.25", lambda r: r <= 1.25)
 
 
@@ -412,7 +423,7 @@ def check(bench: Bench) -> Iterator[Row]:
         ours.append(clocked(lambda: p.check.check_frame(frame, contract)))
         hand.append(clocked(lambda: frame.select(query)))
     best = [Used(min(u.wall for u in us), min(u.cpu for u in us), 0, "") for us in (ours, hand)]
-    what = f"contract check of {ROWS:,} clean rows, against a hand-written Polars query of the same rules"
+    what = f"contract check of {bench.size(ROWS):,} clean rows, against a hand-written Polars query of the same rules"
     yield compared(what, best[0], best[1], "at most 4", lambda r: r <= 4)
 
 
@@ -422,31 +433,81 @@ def score(bench: Bench) -> Iterator[Row]:
     bench.say(f"fitting the peer with {trees} trees")
     used([sys.executable, "-c", PIPELINE, str(bench.parquet), str(model), trees], bench.scratch, bench.env)
     for kind in ("parquet", "csv"):
-        source, target = bench.longer(MILLION, kind), bench.scratch / f"scores.{kind}"
+        source, target = bench.longer(bench.size(MILLION), kind), bench.scratch / f"scores.{kind}"
         ours = partial(used, bench.command("score", source, target, "--json"), bench.trained, bench.env)
         words = [sys.executable, "-c", PREDICT, str(model), str(source), str(target)]
         best = bench.in_turn({"ours": ours, "peer": partial(used, words, bench.scratch, bench.env)})
-        what = f"`score` {MILLION:,} rows of {kind}, against a scikit-learn Pipeline on pandas"
+        what = f"`score` {bench.size(MILLION):,} rows of {kind}, against a scikit-learn Pipeline on pandas"
         row = compared(what, best["peer"], best["ours"], "at least 3 times as fast", lambda r: r >= 3)
         row.ours, row.peer = row.peer, row.ours
         yield row
 
 
 def memory(bench: Bench) -> Iterator[Row]:
-    """Peak memory of `score` on two sizes; one must not need more than the other."""
-    for kind in ("parquet", "csv"):
+    """Peak memory of `score` and `monitor` on two sizes; one must not need more than the other."""
+    sizes = bench.size(MILLION), bench.size(MORE)
+    for name, kind in (("score", "parquet"), ("score", "csv"), ("monitor", "parquet")):
         peaks = []
-        for rows in (MILLION, MORE):
-            target = bench.scratch / f"scores.{kind}"
-            words = bench.command("score", bench.longer(rows, kind), target, "--json")
-            done = used(words, bench.trained, bench.env)
-            bench.say(f"{rows:,} rows of {kind}: {done.memory:.0f} MB, {done.wall:.1f} s")
+        for rows in sizes:
+            given = [bench.longer(rows, kind), *([bench.scratch / f"scores.{kind}"] if name == "score" else [])]
+            done = used(bench.command(name, *given, "--json"), bench.trained, bench.env, FINE)
+            bench.say(f"{name} {rows:,} rows of {kind}: {done.memory:.0f} MB, {done.wall:.1f} s")
             peaks.append(done.memory)
         small, large = peaks
-        what = f"peak memory of `score`, {MORE / 1e6:g} million rows of {kind} against {MILLION / 1e6:g} million"
+        what = f"peak memory of `{name}`, {sizes[1] / 1e6:g} million rows of {kind} against {sizes[0] / 1e6:g} million"
         goal = f"at most {MEMORY} MB, and 1.1"
         kept = large <= MEMORY and large / small <= 1.1
         yield Row(what, f"{large:.0f} MB", f"{small:.0f} MB", large / small, goal=goal, kept=kept)
+
+
+def drift(bench: Bench) -> Iterator[Row]:
+    """PSI and KS of every column, and the whole of `monitor`, against the reporting suite evidently."""
+    import polars as pl
+
+    p = bench.modules("contract")
+    columns = p.contract.load_contract(bench.project / "conf" / "contract.yaml").columns
+    every = [c for c in columns if c.role in ("feature", "ignored")]
+    files = bench.scratch / "reference.parquet", bench.scratch / "window.parquet"
+    for file, raw in zip(files, (bench.parquet, bench.drawn(WINDOW, 1)), strict=True):
+        # A gap as null is what both sides know without being told.
+        filled = (pl.when(pl.col(c.name) != -1).then(pl.col(c.name)) for c in every)
+        pl.scan_parquet(raw).with_columns(filled).sink_parquet(file, row_group_size=100_000)
+    wanted = {n: bench.scratch / f"wanted-{n}.json" for n in ("every", "features")}
+    wanted["every"].write_text(json.dumps(statistics(every)), "utf-8")
+    wanted["features"].write_text(json.dumps(statistics([c for c in every if c.role == "feature"])), "utf-8")
+
+    def clocked(words: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Used:
+        done = used(words, cwd, env)
+        told = json.loads(done.output.splitlines()[-1])
+        return Used(told["wall"], told["cpu"], done.memory, json.dumps(told["found"]))
+
+    mine = [sys.executable, "-c", OURS, *map(str, files), str(wanted["every"])]
+    jobs = {"ours": partial(clocked, mine, bench.project, bench.env)}
+    whole = {"ours": partial(used, bench.command("monitor", files[1], "--json"), bench.trained, bench.env, FINE)}
+    name, absent = f"evidently {EVIDENTLY}", ""
+    try:
+        python, env = suite(bench.scratch), quiet(bench.env, bench.scratch)
+        for way in ("report", "bare"):
+            jobs[way] = partial(clocked, asked(python, *files, wanted["every"], way), bench.scratch, env)
+        whole["peer"] = partial(used, asked(python, *files, wanted["features"]), bench.scratch, env)
+    except Absent as error:
+        bench.say(f"absent: {error}")
+        absent = "absent: no network"
+    rows = f"{bench.size(WINDOW):,} rows against {bench.size(ROWS):,}"
+    best = bench.in_turn(jobs)
+    what = f"PSI and KS (categories: chi-square) of {len(every)} columns, {rows}, both in memory"
+    if absent:
+        yield Row(f"{what}, against {name}", seconds(best["ours"].wall), absent)
+    else:
+        same(json.loads(best["ours"].output), json.loads(best["bare"].output), json.loads(best["report"].output))
+        yield compared(f"{what}, against {name}", best["ours"], best["report"], "at most 0.1", lambda r: r <= 0.1)
+        yield compared(f"{what}, against its bare functions", best["ours"], best["bare"])
+    best = bench.in_turn(whole)
+    what = f"`monitor` on {bench.size(WINDOW):,} rows of parquet, which scores them too, against {name}, which does not"
+    if absent:
+        yield Row(what, seconds(best["ours"].wall), absent)
+    else:
+        yield compared(what, best["ours"], best["peer"])
 
 
 def start(bench: Bench) -> Iterator[Row]:
@@ -578,7 +639,7 @@ def credit(bench: Bench, file: Path) -> tuple[float, float]:
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    measure.__name__: measure for measure in (bake, run, check, score, memory, start, serve, quality)
+    measure.__name__: measure for measure in (bake, run, check, score, memory, drift, start, serve, quality)
 }
 
 
@@ -624,6 +685,9 @@ How it is measured:
   file with pandas, makes the same fit on the same parts of the same rows and prints the AUC. The rows are synthetic.
 - The Pipeline (ordinal codes, imputed numbers, histogram boosting with as many trees of as many leaves) reads, predicts
   and writes with pandas; `score` also checks every value against the contract.
+- The drift of all columns, the dropped ones too, is timed from two frames in memory to all numbers, without imports and
+  reading. The suite is asked for `ValueDrift` of each column and statistic, the quickest of its documented ways; its
+  bare functions are what stands behind them, without what it counts for its page. Both find the same PSI.
 - `serve` runs with contract check, limits, metrics and prediction log on; it passed `check endpoint` before, every
   answer was a 200, and the log had every row. The empty FastAPI handler reads nothing and scores nothing. The servers
   of MLflow and Azure ML load the same model. wrk, one thread and 16 connections, runs on the same machine.
@@ -640,11 +704,12 @@ def main() -> None:
     parser.add_argument("--only", choices=MEASUREMENTS, action="append", help="measure this only; writes no page")
     parser.add_argument("--json", action="store_true", help="print one JSON object; writes no page")
     parser.add_argument("--rounds", type=int, default=3, help="how often the slow ones are repeated (3)")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the rows, for a quick try; writes no page")
     parser.add_argument("--ccds-template", default=CCDS_TEMPLATE, help="URL or path of the template of `ccds`")
     given = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        bench = Bench(Path(scratch), given.ccds_template, given.rounds)
+        bench = Bench(Path(scratch), given.ccds_template, given.rounds, given.share)
         for name in given.only or MEASUREMENTS:
             err.print(f"[bold]{name}[/]: {(MEASUREMENTS[name].__doc__ or '').splitlines()[0]}")
             for row in MEASUREMENTS[name](bench):
@@ -659,7 +724,7 @@ def main() -> None:
         ratios = ("" if n is None else f"{n:.2f}" for n in (row.ratio, row.cpu))
         table.add_row(row.what, row.ours, row.peer, *ratios, row.goal, "" if row.kept is None else str(row.kept))
     Console(width=160).print(table)
-    if not given.only:
+    if not given.only and given.share == 1:
         PAGE.write_text(page(rows, about), "utf-8", newline="\n")
         err.print(f"Written: {PAGE.relative_to(ROOT)}")
 
