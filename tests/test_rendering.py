@@ -51,14 +51,14 @@ FILES = (Path(__file__).parent / "files.txt").read_text("utf-8").split()
 LEFT_OUT = {
     "own": {"conf/contract.yaml"},
     "batch": {path for path in FILES if path.startswith(("monitoring/", "src/PACKAGE/serving/"))}
-    | {"Dockerfile", ".dockerignore", "requirements/otel.in", "requirements/otel.txt"}
+    | {"Dockerfile", ".dockerignore", "docs/runbook.md", "requirements/otel.in", "requirements/otel.txt"}
     | {f"tests/test_{name}.py" for name in ("release", "serve", "tracing")},
 }
 PARTS = {
     "ab": {path for path in FILES if path in ("src/PACKAGE/serving/ab.py", "tests/test_ab.py")},
     "kubernetes": {path for path in FILES if path.startswith("kubernetes/")},
 }
-BUDGET = 100  # of a local project: see docs/decisions/0003-file-budget.md
+BUDGET = 140  # of a local project: see docs/decisions/0003-file-budget.md
 
 
 def left_out(use_case: str, serving: str, extras: str) -> set[str]:

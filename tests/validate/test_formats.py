@@ -69,7 +69,7 @@ def test_pre_commit_accepts_its_hooks_and_they_are_local(bake: Bake, tmp_path: P
 
 def test_pip_can_check_every_hash_of_the_locks(bake: Bake, tmp_path: Path) -> None:
     """Each requirement is pinned and hashed, for pip refuses the whole file otherwise."""
-    for name, least in (("serve", 15), ("project", 50), ("dev", 80), ("otel", 20)):
+    for name, least in (("serve", 15), ("project", 50), ("dev", 80), ("otel", 20), ("blob", 20)):
         text = (bake() / "requirements" / f"{name}.txt").read_text("utf-8")
         pinned = re.findall(r"^([a-z0-9][\w.-]*(?:\[[\w,]+\])?)==", text, re.MULTILINE)
         assert len(pinned) > least
@@ -99,7 +99,7 @@ def test_the_locks_answer_their_requirements(bake: Bake, tmp_path: Path) -> None
 def test_what_the_locks_share_has_one_version(bake: Bake) -> None:
     """The container's packages are those that were tested, and pip takes serve.txt and otel.txt together."""
     pins = {}
-    for name in ("serve", "otel", "project", "dev"):
+    for name in ("serve", "otel", "blob", "project", "dev"):
         text = (bake() / "requirements" / f"{name}.txt").read_text("utf-8")
         pins[name] = dict(re.findall(r"^([a-z0-9][\w.-]*)(?:\[[\w,]+\])?==(\S+)", text, re.MULTILINE))
     assert pins["serve"].items() <= pins["project"].items() <= pins["dev"].items()

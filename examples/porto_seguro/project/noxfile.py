@@ -21,6 +21,7 @@ if RUNNING != PYTHON:
         file=sys.stderr,
     )
 LOCKS = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
+LOCKS["blob"] = ["blob.in", "-c", "dev.txt"]
 LOCKS["otel"] = ["otel.in", "-c", "dev.txt"]
 
 

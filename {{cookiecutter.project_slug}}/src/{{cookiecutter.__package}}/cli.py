@@ -38,7 +38,7 @@ def _main(
 
 @app.command()
 def ingest(
-    source: Annotated[str | None, typer.Argument(help="A path or URL; by default every file in data/inbox.")] = None,
+    source: Annotated[str | None, typer.Argument(help="A path or URL; by default what waits in the inbox.")] = None,
     sql: Annotated[
         str | None, typer.Option(help="A query to the database in the environment variable DATABASE_URL.")
     ] = None,
@@ -46,41 +46,30 @@ def ingest(
     json: AsJson = False,
 ) -> None:
     """Take in a table as a new data version; a bad one goes to data/quarantine with the reasons."""
+    from msgspec import to_builtins
+
     from .ingest import local, query
     from .store import only_one
+    from .watch.inbox import Inbox
 
     here = project()
     contract = here.contract
-    taken: list[dict[str, Any]] = []
+    taken: list[dict[str, Any]]
+    unfinished: list[str] = []
     with only_one(here.root):
         if source or sql:
             with query(sql) if sql else local(str(source)) as path:
-                manifest, new = here.store.add(path, contract, append)
-            taken.append(
-                {
-                    "file": source or "query",
-                    "version": manifest.version,
-                    "rows": manifest.rows,
-                    "new": new,
-                    "known_as": manifest.known_as,
-                    "unknown_columns": manifest.extra_columns,
-                }
-            )
+                found, new = here.store.add(path, contract, append)
+            made = {"file": source or "query", "version": found.version, "rows": found.rows, "new": new}
+            taken = [made | {"known_as": found.known_as, "unknown_columns": found.extra_columns}]
         else:
-            for path, found, new, reason in here.store.take_inbox(contract, append):
-                taken.append(
-                    {
-                        "file": path.name,
-                        "version": found.version if found else None,
-                        "rows": found.rows if found else 0,
-                        "new": new,
-                    }
-                    | ({"reason": reason} if reason else {})
-                )
-    if not taken:
-        raise UsageError(f"{here.store.inbox} is empty; put a table there, or name one: ingest FILE")
+            inbox = Inbox(here.store, here.settings.inbox)
+            taken = [to_builtins(one) for one in inbox.take(contract, append=append, now=True)]
+            unfinished = [f"{name}: not whole yet, it stays in {inbox.place.shown}" for name in inbox.unfinished()]
+            if not taken and not unfinished:
+                raise UsageError(f"{inbox.place.shown} is empty; put a table there, or name one: ingest FILE")
     if json:
-        show.as_json({"ingested": taken})
+        show.as_json({"ingested": taken, "unfinished": unfinished})
     for one in taken if not json else []:
         if "reason" in one:
             show.error(one["reason"])
@@ -89,6 +78,8 @@ def ingest(
                 f"{one['file']}: {'version' if one['new'] else 'known already, version'} {one['version']}, {one['rows']:,} rows"
                 + (f"; it is {one['known_as']}" if one.get("known_as") else "")
             )
+    for text in unfinished if not json else []:
+        show.line(text, "yellow")
     if any("reason" in one for one in taken):
         raise typer.Exit(DataError.code)
 
@@ -107,7 +98,10 @@ Run = Annotated[str | None, typer.Argument(help="A run, or the beginning of its 
 def run(
     data: Data = None,
     sample: Sample = None,
-    release: Annotated[bool, typer.Option("--release", help="Also release what passed, if one is served.")] = False,
+    release: Annotated[
+        bool,
+        typer.Option("--release", help="Also release what passed, if one is served; exit codes as of `release start`."),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Do it all: take in, split, train, evaluate, judge, register, promote."""
@@ -121,24 +115,12 @@ def run(
                 result = here.run(str(path), sample, progress)
         else:
             result = here.run(data, sample, progress)
+    released = 0
     if release and result.decision == "passed":
-        import_module(f"{__package__}.serving.commands").release_after(result, quiet=json)
-    if json:
-        return show.as_json(result)
-    rows = [
-        ("model", *result.metrics.values()),
-        *((name, *values.values()) for name, values in result.baselines.items()),
-    ]
-    if result.champion and result.champion["metrics"]:
-        rows.append((f"champion (version {result.champion['version']})", *result.champion["metrics"].values()))
-    show.table(f"Holdout, data version {result.data_version}", ("", *result.metrics), rows)
-    for text in (*result.reasons, *result.notes):
-        show.line(f"- {text}")
-    show.line(
-        f"Decision: {result.decision}" + (f", version {result.model_version}" if result.model_version else ""),
-        show.COLOURS[result.decision],
-    )
-    show.line(f"Report: {result.report} ({result.seconds:.1f} s)")
+        released = import_module(f"{__package__}.serving.commands").release_after(result, quiet=json)
+    show.as_json(result) if json else show.result(result)
+    if released:  # what `release start` would say
+        raise typer.Exit(released)
 
 
 @app.command()
@@ -205,6 +187,7 @@ def score(
 for command in (models, promote, rollback, runs):
     app.command()(command)
 
+import_module(f"{__package__}.watch.commands").add_to(app)
 if find_spec(f"{__package__}.serving"):  # a project that scores files only has no service
     import_module(f"{__package__}.serving.commands").add_to(app)
 

@@ -66,15 +66,11 @@ class Project:
                 result.notes.append("A run on a sample is never registered.")
             elif decision.decision == "passed":
                 progress("register")
-                made = self._register(run, decision)
-                result.model_version = made.version
-                staged = self.settings.promotion == "staged" and self.served
-                if staged and self._comparable(self._about(run)):
-                    result.notes.append(f"It becomes champion by its release: release start {made.version}")
-                else:
-                    self._serve(made.version)
-                    self.registry.promote(made.version)
+                result.model_version = self._register(run, decision).version
+                if self._admit(run, result.model_version):
                     result.decision = "promoted"
+                else:
+                    result.notes.append(f"It becomes champion by its release: release start {result.model_version}")
             result.seconds = round(clock.seconds() - start, 2)
             return result
 
@@ -102,10 +98,20 @@ class Project:
                 return None
             champion = self._comparable(about)
             if about["judged_against"] != (champion.version if champion else None):
-                raise UsageError(
-                    f"The champion has changed since this run was judged; judge it again: evaluate {run[:8]}"
-                )
+                raise UsageError(f"The champion has changed since; judge it again: evaluate {run[:8]}")
             return self._register(run, decision)
+
+    def admit(self, run: str, version: int) -> bool:
+        """Make a version that passed champion, unless it has to wait for its release; return whether it is."""
+        with only_one(self.root):
+            return self._admit(run, version)
+
+    def _admit(self, run: str, version: int) -> bool:
+        if self.settings.promotion == "staged" and self.served and self._comparable(self._about(run)):
+            return False
+        self._serve(version)
+        self.registry.promote(version)
+        return True
 
     def model(self, version: int | None = None, threads: int = 0) -> tuple[Version, Model]:
         """Return a version (None: the champion) and its model, ready to score with its engine.

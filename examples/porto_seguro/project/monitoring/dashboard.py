@@ -89,7 +89,10 @@ PANELS = (
     ),
     Panel(
         "Age of the oldest model",
-        {"": "time() - min by (deployment) (scoring_model_trained_timestamp_seconds{WHERE})"},
+        {
+            "age": "time() - min by (deployment) (scoring_model_trained_timestamp_seconds{WHERE})",
+            "limit": "model_age_limit_seconds",
+        },
         "s",
         "stat",
     ),
@@ -119,6 +122,58 @@ PANELS = (
         {"": "time() - process_start_time_seconds and on (job, instance) scoring_model_info{WHERE}"},
         "s",
         "stat",
+    ),
+    # What `monitor` and `loop` found; they look at the champion, whatever its deployment is called.
+    Panel(
+        "What monitor found",
+        {"": "max by (kind) (monitor_severity)"},
+        about="0 fine, 1 a warning, 2 an alarm, -1 too few rows to tell.",
+    ),
+    Panel(
+        "Features that drifted most, by distance",
+        {"": "topk(10, max by (feature) (monitor_feature_distance))"},
+        about="The largest difference of probability between window and training.",
+    ),
+    Panel(
+        "Features that drifted most, by PSI",
+        {"": "topk(10, max by (feature) (monitor_feature_psi))"},
+        about="The population stability index; 0.1 is usually called small, 0.25 large.",
+    ),
+    Panel(
+        "Missing values by feature",
+        {"": "topk(10, max by (feature) (monitor_feature_missing_ratio))"},
+        "percentunit",
+        about="Share of the rows of the window.",
+    ),
+    Panel(
+        "Metric on rows with an outcome",
+        {"": "max by (metric, part) (monitor_metric)"},
+        about="Of the window, and what was known of the same version before.",
+    ),
+    Panel(
+        "Outcomes known",
+        {"": "min(monitor_labelled_ratio)"},
+        "percentunit",
+        about="Share of the rows that were scored long enough ago.",
+    ),
+    Panel("Rows in the window", {"": "sum(monitor_rows)"}),
+    Panel(
+        "Since the last look",
+        {
+            "monitor": "time() - max(monitor_last_run_timestamp_seconds)",
+            "too long": "2 * max(monitor_window_seconds)",
+            "loop": "time() - max(loop_last_pass_timestamp_seconds)",
+        },
+        "s",
+        "stat",
+    ),
+    Panel(
+        "Files in the inbox",
+        {"waiting": "sum(loop_waiting_files)", "in quarantine": "sum(loop_quarantined_files)"},
+    ),
+    Panel(
+        "The loop",
+        {"the last pass failed": "max(loop_failed)", "a retraining is held back": "max(loop_retrain_wanted)"},
     ),
 )
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}

@@ -1,7 +1,9 @@
 """Metrics, estimators, the gate and the saved model: what decides whether a version may live."""
 
 import json
+import pickle
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from conftest import made_up
+from conftest import Command, decoded, made_up
 from lightgbm import LGBMClassifier
 from polars.testing import assert_frame_equal
 from sklearn import metrics as sk
@@ -17,19 +19,21 @@ from sklearn.linear_model import LogisticRegression
 
 from porto_seguro import model as recipe
 from porto_seguro import train
-from porto_seguro.artifact import load_model
+from porto_seguro.artifact import ESTIMATOR, NATIVE, ONNX, Model, load_model
 from porto_seguro.clean import read
 from porto_seguro.config import Gate, Goal, Settings, load_settings
 from porto_seguro.contract import load_contract
 from porto_seguro.encode import Encoder, Feature, encode_target, fit_encoder
 from porto_seguro.errors import Fault, UsageError
 from porto_seguro.evaluate import calibration, write_scores
+from porto_seguro.explain import contributions
 from porto_seguro.export import Runner, to_onnx
 from porto_seguro.gate import Decision, gate
 from porto_seguro.infer import infer
 from porto_seguro.metrics import measure, prepare, resample
 from porto_seguro.pipeline import Project
 from porto_seguro.score import score
+from porto_seguro.seal import digest, seal, take_out
 
 RNG = np.random.default_rng(0)
 Y = (RNG.random(1500) < 0.3).astype(float)
@@ -262,6 +266,87 @@ def test_a_changed_model_is_refused_before_it_is_loaded(lived: Path, tmp_path: P
     assert load_model(registry.model(champion), champion.digest)
 
 
+class Foreign:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def copied(lived: Path, target: Path) -> tuple[Path, str]:
+    """A copy of the champion's folder, and its digest."""
+    champion = Project(lived).registry.champion()
+    assert champion
+    return shutil.copytree(Project(lived).registry.model(champion), target), champion.digest
+
+
+def test_what_is_exchanged_after_the_check_is_not_unpickled(lived: Path, tmp_path: Path) -> None:
+    folder, known = copied(lived, tmp_path / "model")
+    model = load_model(folder, known)
+    (folder / NATIVE / ESTIMATOR).write_bytes(pickle.dumps(Foreign(tmp_path / "mark")))
+    with pytest.raises(Fault, match="was changed after it was saved"):
+        model.estimator  # noqa: B018
+    seal(folder)  # with a manifest that fits
+    with pytest.raises(Fault, match="is not the one that was registered"):
+        model.estimator  # noqa: B018
+    assert not (tmp_path / "mark").exists()
+    assert load_model(folder).estimator is None  # the mark's own proof
+    assert (tmp_path / "mark").exists()
+
+
+def test_what_is_used_is_what_was_checked(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is exchanged as soon as it was read for the first time."""
+    folder, known = copied(lived, tmp_path / "model")
+    reference = load_model(folder, known, None)
+    x = np.zeros((3, len(reference.encoder.names)), np.float32)
+    wanted = reference.scores_of(x), reference.code.scores(reference.estimator, x, reference.contract.task)
+    read_bytes, exchanged = Path.read_bytes, list[str]()
+
+    def read(path: Path) -> bytes:
+        content = read_bytes(path)
+        if folder in path.parents:
+            exchanged.append(path.name)
+            path.write_bytes(b"exchanged")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(recipe, "__file__", str(tmp_path / "edited.py"))  # so that the model's own code is run
+    (tmp_path / "edited.py").touch()
+    model = load_model(folder, known, None)
+    assert sorted(exchanged) == ["contract.yaml", "encoder.json", "lineage.json", "manifest.json", ONNX, "model.py"]
+    assert model.code is not recipe
+    assert np.array_equal(model.scores_of(x), wanted[0])
+    monkeypatch.undo()
+    folder, known = copied(lived, tmp_path / "again")
+    model = load_model(folder, known)
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert np.array_equal(model.scores_of(x), wanted[1])
+
+
+def test_no_code_of_a_model_without_lineage_is_run(lived: Path, tmp_path: Path) -> None:
+    folder, _ = copied(lived, tmp_path / "model")
+    (folder / NATIVE / "model.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\n")
+    lineage = (folder / NATIVE / "lineage.json").read_bytes()
+    (folder / NATIVE / "lineage.json").write_text("{}")
+    seal(folder)
+    with pytest.raises(Fault, match="does not say where it comes from"):
+        load_model(folder)
+    assert not (tmp_path / "mark").exists()
+    (folder / NATIVE / "lineage.json").write_bytes(lineage)
+    seal(folder)
+    load_model(folder)
+    assert (tmp_path / "mark").exists()
+    for broken in ("def features(", "import nothing_of_that_name"):
+        (folder / NATIVE / "model.py").write_text(broken)
+        seal(folder)
+        for _ in range(2):
+            with pytest.raises(Fault, match=r"model\.py cannot be run"):
+                load_model(folder)
+
+
 def test_an_old_version_keeps_its_own_features(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Project(lived).registry
     champion = registry.champion()
@@ -357,8 +442,97 @@ def test_an_onnx_form_that_scores_otherwise_is_not_used_and_said(
         champion = Project(root).registry.champion()
         assert champion
         assert champion.engine == "native"
+        folder = Project(root).registry.model(champion)
+        assert [path.name for path in folder.rglob("*.onnx")] == []
+        assert load_model(folder, champion.digest, None).engine == "native"
         told = msgspec.json.decode((Path(result.report).parent / "evaluation.json").read_bytes())["model"]["onnx"]
         assert ("rows" in told["reason"]) == (name == "wrong")
+
+
+def test_taking_the_onnx_form_out_survives_a_cut(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, known = copied(lived, tmp_path / "model")
+    name = f"{NATIVE}/{ONNX}"
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("replace", "unlink"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, step, cut)
+            with pytest.raises(KeyboardInterrupt):
+                take_out(folder, name)
+        assert (folder / name).exists()
+    (folder / "more").touch()  # nothing else comes under the new seal
+    take_out(folder, name)
+    assert not (folder / name).exists()
+    with pytest.raises(Fault, match="more"):
+        load_model(folder)
+    (folder / "more").unlink()
+    assert digest(folder) != known
+    assert load_model(folder, digest(folder), None).engine == "native"
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_version_of_before_keeps_its_folder_and_scores_natively(lived: Path, tmp_path: Path) -> None:
+    """Registered when a form that gives other scores stayed in the folder: then the registry alone says so."""
+    root = shutil.copytree(lived, tmp_path / "project")
+    with sqlite3.connect(root / "mlflow.db") as db:
+        db.execute("UPDATE model_version_tags SET value = 'native' WHERE key = 'engine'")
+    db.close()
+    champion, model = Project(root).model()
+    assert (champion.engine, model.engine) == ("native", "native")
+    registry = Project(root).registry
+    assert registry.register(champion.run, registry.model(champion), champion.line, champion.tags) == champion
+    assert (registry.model(champion) / NATIVE / ONNX).exists()
+    assert digest(registry.model(champion)) == champion.digest
+
+
+def test_a_version_that_somebody_registered_by_hand_is_left_alone(
+    lived: Path, tmp_path: Path, command: Command
+) -> None:
+    root = shutil.copytree(lived, tmp_path / "project")
+    registry = Project(root).registry
+    for tags in ({"mine": "yes"}, {}):
+        registry._client.create_model_version(registry._name, "file:///elsewhere", None, tags=tags)
+    assert [v.version for v in registry.versions()] == [1]
+    assert [v["version"] for v in decoded(command(root, "models", "--json")[1])["versions"]] == [1]
+    code, said = command(root, "doctor")
+    assert (code, "registered by hand, of no use here: 2, 3" in " ".join(said.split())) == (0, True), said
+    assert command(root, "promote", "2")[0] == 2
+
+
+@pytest.mark.parametrize("estimator", ["lightgbm", "linear"])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_what_each_feature_adds_sums_to_the_raw_score(tmp_path: Path, task: Any, estimator: str) -> None:
+    table = made_up(600, 1)
+    amount = table["amount"].to_numpy()
+    target = {
+        "binary": table["bought"],
+        "multiclass": pl.Series(np.array(["low", "mid", "high"])[np.digitize(amount, [60, 130])]),
+        "regression": pl.Series(amount / 7 + table["age"].to_numpy()),
+    }[task]
+    table.with_columns(target.alias("bought")).write_csv(tmp_path / "t.csv")
+    contract = infer(tmp_path / "t.csv", "bought", "test").contract
+    assert contract.task == task
+    frame = read(tmp_path / "t.csv", contract, contract.names)[0]
+    features = frame.select(c.name for c in contract.of("feature"))
+    encoder, y = fit_encoder(features, contract), encode_target(frame, contract)
+    x = encoder.transform(features)
+    x[::5, 0] = np.nan
+    name = train.linear_name(task) if estimator == "linear" else estimator
+    fitted = recipe.fit(recipe.build(name, {}, task, encoder, 0), x[:400], y[:400], x[400:], y[400:], task)
+    told = contributions(Model(contract, encoder, fitted), x[:50])
+    sums = np.array(told["contributions"]).sum(axis=-1) + np.array(told["base"])
+    np.testing.assert_allclose(sums, told["raw"], atol=1e-9)
+    assert told["features"] == encoder.names
+    linked = {
+        "binary": lambda raw: 1 / (1 + np.exp(-raw)),
+        "multiclass": lambda raw: np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True),
+        "regression": lambda raw: raw,
+    }[task](sums)
+    found = recipe.scores(fitted, x[:50], task)
+    assert linked.shape == found.shape
+    np.testing.assert_allclose(linked, found, rtol=1e-4, atol=1e-5)
 
 
 def test_settings_with_a_slip_are_refused_by_name(project: Path) -> None:

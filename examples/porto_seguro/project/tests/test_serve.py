@@ -1,12 +1,18 @@
 """The scoring service: same scores as in batch, clear refusals, limits, metrics, and a log that loses nothing in silence."""
 
 import asyncio
+import errno
 import json
+import os
 import random
 import shutil
+import signal
 import socket
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +24,32 @@ from conftest import Command, decoded
 from sklearn.metrics import roc_auc_score
 from starlette.testclient import TestClient
 
-from porto_seguro.artifact import MANIFEST, load_model
+from porto_seguro import clock
+from porto_seguro.artifact import NATIVE, ONNX, load_model
 from porto_seguro.clean import read
 from porto_seguro.config import TOKEN, Serving, file_hash
 from porto_seguro.encode import encode_target
 from porto_seguro.errors import Fault
 from porto_seguro.pipeline import Project
 from porto_seguro.score import score
+from porto_seguro.seal import MANIFEST, digest, seal, take_out
+from porto_seguro.serving import __main__ as program
+from porto_seguro.serving import predictions, upstream
 from porto_seguro.serving.app import make_app
+from porto_seguro.serving.outcomes import known, take_outcomes
 from porto_seguro.serving.payload import Reader
-from porto_seguro.serving.predictions import PredictionLog, read_log
+from porto_seguro.serving.predictions import Logged, PredictionLog, newest_scores, read_log
 from porto_seguro.serving.service import Deployment
 
 JSON = {"Content-Type": "application/json"}
+ABOUT = {"deployment": "blue", "model_version": "1", "columns": ["x"]}
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def deployment(root: Path, **changes: Any) -> Deployment:
     """The champion of a project, as `serve` deploys it."""
     champion, model = Project(root).model(threads=1)
-    told: dict[str, Any] = {
-        "model": model, "version": str(champion.version), "digest": champion.digest, "engine": champion.engine,
-    }  # fmt: skip
+    told: dict[str, Any] = {"model": model, "version": str(champion.version), "digest": champion.digest}
     return Deployment(**told | changes)
 
 
@@ -72,6 +83,27 @@ def test_online_and_batch_give_each_row_the_same_score(client: TestClient, lived
     assert np.abs(np.array(together["result"]) - batch["score"].to_numpy()).max() < 1e-6
     if ids:
         assert together["ids"] == batch[ids[0]].cast(pl.String).to_list()
+
+
+def test_values_that_training_never_saw_are_scored_as_in_batch_and_counted(lived: Path, tmp_path: Path) -> None:
+    served = deployment(lived)
+    kinds = {c.name: c for c in served.model.contract.of("feature") if c.categories and c.type in ("string", "integer")}
+    odd = {n: "never seen" if c.type == "string" else max(c.categories) + 7 for n, c in kinds.items()}
+    odd = {n: v for n, v in odd.items() if kinds[n].maximum is None or v <= kinds[n].maximum}
+    assert odd
+    some = list(odd)[:2]
+    rows = [row | {name: odd[name] for name in some[: n % 3]} for n, row in enumerate(raw(lived, 30))]
+    pl.DataFrame(rows, infer_schema_length=None).write_csv(tmp_path / "rows.csv")
+    told = score(served.model, tmp_path / "rows.csv", tmp_path / "out.parquet")
+    assert told.unseen == {name: 20 if n == 0 else 10 for n, name in enumerate(some)}
+    with TestClient(make_app(served, Serving())) as client:
+        for sent in ([rows[:15], rows[15:]], [[row] for row in rows]):  # together, and each for itself
+            answers = [post(client, {"data": part})[1]["result"] for part in sent]
+            batch = pl.read_parquet(tmp_path / "out.parquet")["score"].to_numpy()
+            assert np.abs(np.concatenate(answers) - batch).max() < 1e-6
+        for name in some:
+            counted = "scoring_unseen_values_total{" + f'column="{name}",deployment="blue"' + "} "
+            assert f"{counted}{2.0 * told.unseen[name]}" in client.get("/metrics").text
 
 
 def test_every_shape_gives_the_same_answer_and_carries_ids(client: TestClient, lived: Path) -> None:
@@ -148,7 +180,8 @@ def test_a_bad_request_is_told_what_is_wrong_and_where(client: TestClient, lived
 
 def test_odd_bodies_never_make_a_fault(client: TestClient, lived: Path) -> None:
     rng = random.Random(0)
-    good = json.dumps({"data": raw(lived, 2)}).encode()
+    rows = raw(lived, 2)
+    good = json.dumps({"data": rows}).encode()
     odd: list[Any] = [None, True, -1, 1e308, 10**30, "", "NaN", "\u0000", [], {}, [None], {"a": {}}, "9" * 5000]
     for n in range(600):
         if n % 2:
@@ -157,7 +190,7 @@ def test_odd_bodies_never_make_a_fault(client: TestClient, lived: Path) -> None:
                 body[rng.randrange(len(body))] = rng.randrange(256)
             content = bytes(body[: rng.randrange(len(body))] if n % 4 == 1 else body)
         else:
-            row = raw(lived, 1)[0]
+            row = dict(rows[0])
             row[rng.choice(list(row))] = rng.choice(odd)
             content = json.dumps({"data": [row]}).encode()
         code, _ = post(client, content)
@@ -186,6 +219,26 @@ def test_limits_are_kept(lived: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
         assert client.get("/readyz").status_code == 503
         assert client.get("/livez").status_code == 200
+
+
+def test_a_token_guards_scores_and_lineage_but_not_what_probes_ask(
+    lived: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = ("/model", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json")
+    with TestClient(make_app(deployment(lived), Serving())) as client:
+        assert [client.get(page).status_code for page in pages] == [200] * 6
+    monkeypatch.setenv(TOKEN, "secret")
+    with TestClient(make_app(deployment(lived), Serving())) as client:
+        refused = client.get("/model", headers={"api-key": "wrong"})
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert "lineage" not in refused.text
+        assert [client.get(page).status_code for page in pages] == [401] + [200] * 5
+        for known in ({"Authorization": "bearer secret"}, {"api-key": "secret"}):
+            assert client.get("/model", headers=known).json()["lineage"]
+        paths = client.get("/openapi.json").json()["paths"]
+        guarded = [path for path, told in paths.items() if "security" in next(iter(told.values()))]
+        assert guarded == ["/score", "/model"]
+        assert 'id="token"' in client.get("/docs").text
 
 
 class Features:
@@ -281,6 +334,28 @@ def test_the_description_is_that_of_the_contract(client: TestClient, lived: Path
     page = client.get("/docs").text
     assert all(name in page for name in row["required"])
     assert "://" not in page
+    assert 'id="token"' not in page
+
+
+def test_the_api_is_the_one_that_callers_know(client: TestClient, lived: Path) -> None:
+    """Whoever changes one of these sets breaks somebody's client: that takes another version of the API."""
+    spec = client.get("/openapi.json").json()
+    assert (spec["info"]["version"], client.get("/model").json()["api"]) == ("1.0", "1.0")
+    operation = spec["paths"]["/score"]["post"]
+    assert [(p["in"], p["name"]) for p in operation["parameters"]] == [
+        ("query", "explain"), ("header", "azureml-model-deployment"),
+    ]  # fmt: skip
+    codes = {"200", "400", "401", "404", "408", "413", "415", "422", "429", "500", "503", "504"}
+    assert set(operation["responses"]) == codes
+    assert {c for c, r in operation["responses"].items() if "application/problem+json" in r["content"]} == codes - {
+        "200"
+    }
+    schemas = spec["components"]["schemas"]
+    assert set(schemas) == {"objects", "lists", "input_data", "Row", "Answer", "Problem"}
+    answer = {"result", "ids", "model_version", "deployment", "request_id"}
+    assert set(schemas["Answer"]["required"]) == answer
+    assert set(post(client, {"data": raw(lived, 1)})[1]) == answer
+    assert set(spec["paths"]) == {"/score", "/livez", "/readyz", "/metrics", "/model"}
 
 
 def test_what_each_feature_adds_sums_to_the_raw_score(client: TestClient, lived: Path) -> None:
@@ -317,10 +392,178 @@ def test_a_full_disk_costs_log_lines_and_nothing_else(lived: Path, tmp_path: Pat
         assert post(client, {"data": raw(lived, 4)})[0] == 200
         time.sleep(0.5)
         assert 'scoring_log_dropped_total{deployment="blue"} 4.0' in client.get("/metrics").text
-    log = PredictionLog(tmp_path / "log", {"deployment": "blue", "model_version": "1", "columns": []}, 1, waiting=2)
+    log = PredictionLog(tmp_path / "log", ABOUT, 1, waiting=2)
     log.add("r", ["a", "b", "c"], [[]], [])
     log.close()
     assert (log.kept, log.dropped) == (0, 3)
+
+
+class Disk:
+    """Files that are opened to append share a disk with so many bytes of room, which it takes without a word."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, room: int) -> None:
+        self.room, opened = room, Path.open
+        disk = self
+
+        class File:
+            def __init__(self, file: Any) -> None:
+                self._file = file
+                self.tell, self.seek, self.close = file.tell, file.seek, file.close
+
+            def write(self, content: Any) -> int:
+                some = bytes(content)[: disk.room]
+                if not some:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                disk.room -= len(some)
+                return int(self._file.write(some))
+
+            def truncate(self, size: int) -> None:
+                disk.room += self._file.tell() - size
+                self._file.truncate(size)
+
+        def open_(path: Path, mode: str = "r", *words: Any, **more: Any) -> Any:
+            file = opened(path, mode, *words, **more)
+            return File(file) if "a" in mode or "x" in mode else file
+
+        patch.setattr(Path, "open", open_)
+
+
+def settled(log: PredictionLog, count: int) -> None:
+    """Wait until so many rows were written or dropped."""
+    log._wake.set()
+    end = time.monotonic() + 10
+    while log.kept + log.dropped < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_disk_that_fills_at_any_byte_leaves_a_log_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for room in range(0, 160, 9):  # within the header, at its end, within the first line, and the second
+        folder = tmp_path / str(room)
+        with monkeypatch.context() as patch:
+            disk = Disk(patch, room)
+            log = PredictionLog(folder, ABOUT, 1)
+            for n in range(2):
+                log.add(f"before {n}", [f"b{n}"], [[1.0]], [0.5])
+                settled(log, n + 1)
+            disk.room = 10_000
+            log.add("after", ["a"], [[2.0]], [0.25])
+            log.close()
+        found = [i for _, line in read_log(folder) for i in line.ids]
+        assert (log.kept, log.dropped) == (len(found), 3 - len(found)), room
+        assert found[-1] == "a"
+    assert capsys.readouterr().err == ""
+
+
+def written(folder: Path, name: str, lines: list[Any], deployment: str = "blue") -> Path:
+    """Make a file of a log: bytes stand in it as they are, else it is a row's id and hours since DAY."""
+    folder.mkdir(exist_ok=True)
+    encode = msgspec.json.encode
+    texts = [
+        line
+        if isinstance(line, bytes)
+        else encode(Logged(DAY + timedelta(hours=line[1]), "r", [line[0]], [[1]], [line[1]]))
+        for line in lines
+    ]
+    file = folder / f"{name}-{deployment}-1.jsonl"
+    file.write_bytes(b"\n".join([encode(ABOUT | {"deployment": deployment}), *texts, b""]))
+    return file
+
+
+def test_a_broken_line_costs_itself_only_and_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    glued = b'["2026-03-01T00:00:00Z","half",["h"],[[["2026-03-01T00:00:00Z","whole",["w"],[[1]],[0.5]]'
+    written(
+        tmp_path,
+        "20260301-000000-000000",
+        [("a", 0), glued, b'["2026-03-01T00:00:00Z","\xff",[],[],[]]', ("b", 1)],
+    )
+    headless = tmp_path / "20260301-010000-000000-blue-1.jsonl"
+    headless.write_bytes(msgspec.json.encode(Logged(DAY, "r", ["c"], [[1]], [1])) + b"\n")
+    for _ in range(2):
+        assert [line.ids for _, line in read_log(tmp_path)] == [["a"], ["b"]]
+        assert newest_scores(tmp_path, DAY, {"blue": "1"}, 9) == {"blue": [0, 1]}
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" has ")[1].split(" ")[0] for line in said] == ["2", "1"]
+
+
+def test_a_window_is_read_by_time_and_other_files_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a simulated clock writes them: the system's own times of the files say nothing."""
+    broken = b"{"  # would be told of, if the file was read
+    written(tmp_path, "20260301-000000-000000", [("old", 0), broken, ("older", 9)])
+    written(tmp_path, "20260301-100000-000000", [("before", 10), ("first", 30), ("last", 47)])
+    written(tmp_path, "20260301-110000-000000", [("other", 11)])  # of a second process; it begins and ends earlier
+    written(tmp_path, "20260302-230000-000000", [("edge", 47.5), ("after", 48)])
+    written(tmp_path, "20260303-000000-000000", [("next", 48), broken])
+    for n, file in enumerate(sorted(tmp_path.iterdir(), reverse=True)):
+        os.utime(file, (n, n))
+    since, until = DAY + timedelta(hours=24), DAY + timedelta(hours=48)
+    assert [line.ids[0] for _, line in read_log(tmp_path, since, until)] == ["first", "last", "edge"]
+    assert capsys.readouterr().err == ""
+    assert [line.ids[0] for _, line in read_log(tmp_path, until)] == ["after", "next"]
+
+
+def test_the_newest_scores_are_those_of_the_end(tmp_path: Path) -> None:
+    written(tmp_path, "20260301-000000-000000", [(str(n), n) for n in range(2_000)])
+    written(tmp_path, "20260701-000000-000000", [(str(n), n) for n in range(3_000, 3_005)])
+    written(tmp_path, "20260701-000000-000000", [(str(n), n) for n in range(10)], "green")
+    found = newest_scores(tmp_path, DAY + timedelta(hours=5), {"blue": "1", "green": "1", "red": "1"}, 10)
+    assert found == {"blue": [*range(1_995, 2_000), *range(3_000, 3_005)], "green": [5, 6, 7, 8, 9], "red": []}
+
+
+def test_the_log_follows_a_clock_that_is_set(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path, ABOUT, 0.00001)  # every file is full at once
+    try:
+        for day in (0, 0, 40):
+            clock.set_now(DAY + timedelta(days=day))
+            log.add("r", [f"{day}"], [[1.0]], [0.5])
+            clock.set_now(DAY + timedelta(days=day + 20))  # before it is written
+            settled(log, log.kept + log.dropped + 1)
+    finally:
+        clock.set_now(None)
+        log.close()
+    assert (log.kept, log.dropped) == (3, 0)
+    assert [line.ids for _, line in read_log(tmp_path, DAY, DAY + timedelta(days=1))] == [["0"], ["0"]]
+    assert [line.ids for _, line in read_log(tmp_path, DAY + timedelta(days=39))] == [["40"]]
+
+
+def test_what_the_contract_refuses_is_noted_without_its_rows(lived: Path, tmp_path: Path) -> None:
+    """So that `monitor` sees what a broken source sends."""
+    contract, log = Project(lived).contract, tmp_path / "log"
+    row = raw(lived, 1)[0]
+    number = next(c.name for c in contract.of("feature") if c.type in ("integer", "number") and not c.categories)
+    with TestClient(make_app(deployment(lived, log=log), Serving())) as client:
+        service = client.app.state.service  # type: ignore[attr-defined]
+        assert post(client, {"data": [row], "ids": ["good"]})[0] == 200
+        many = {"data": [row | {number: "many"}] * 7 + [row]}
+        assert post(client, many, **{"X-Request-ID": "type"})[0] == 422
+        bare = {"input_data": {"columns": [number], "data": [[1], [2]]}}
+        assert post(client, bare, **{"X-Request-ID": "bare"})[0] == 422
+        assert post(client, b"{")[0] == 400
+        assert post(client, {"data": []})[0] == 422
+    lines = {line.request_id: line for _, line in read_log(log)}
+    assert len(lines) == 3
+    (told,) = lines["type"].refused
+    assert (told[0], told[2]) == (number, 7)
+    assert (lines["type"].ids, lines["type"].data, lines["type"].result) == ([], [], [])
+    lacking = [name for name in deployment(lived).model.needs if name != number]
+    assert lines["bare"].refused == [(name, "must be there", 2) for name in lacking][:20]
+    assert (service.log.kept, service.log.refused, service.log.dropped) == (1, 2, 0)
+    assert len(newest_scores(log, DAY, {"blue": "1"}, 9)["blue"]) == 1
+    pl.DataFrame({"id": ["good"], contract.target.name: contract.classes[:1]}).write_csv(tmp_path / "known.csv")
+    take_outcomes(tmp_path / "known.csv", contract, tmp_path / "outcomes")
+    assert len(known(contract, tmp_path / "outcomes", log)["blue", "1"][0]) == 1
+
+
+def test_refusals_that_wait_take_no_memory_without_end(tmp_path: Path) -> None:
+    log = PredictionLog(tmp_path / "log", ABOUT, 1, waiting=3)
+    for _ in range(1000):
+        log.refuse("r", [("x", "is not a number", 1)] * 50)
+    log.close()
+    found = [line.refused for _, line in read_log(tmp_path / "log")]
+    assert log.refused == len(found) < 1000
+    assert {len(refused) for refused in found} == {predictions.REFUSALS}
 
 
 def test_a_model_that_is_not_the_registered_one_is_not_served(lived: Path, tmp_path: Path) -> None:
@@ -343,6 +586,77 @@ def test_a_model_that_is_not_the_registered_one_is_not_served(lived: Path, tmp_p
         load_model(folder, champion.digest)
     with pytest.raises(Fault, match="does not say where it comes from"):
         load_model(folder)
+
+
+def started(patch: pytest.MonkeyPatch, folder: Path, *words: str) -> Any:
+    """The service as the container starts it, without the listening."""
+    apps: list[Any] = []
+    environment = {"MODEL_FOLDER": str(folder), "MODEL_DIGEST": digest(folder), "ENGINE": "onnx", "LOG_FOLDER": ""}
+    for key, value in environment.items():
+        patch.setenv(key, value)
+    patch.setattr(program, "listen", lambda app, *_: apps.append(app))
+    patch.setattr(sys, "argv", ["serving", *words])
+    patch.chdir(folder.parent)
+    shutil.copytree(Path(__file__).parents[1] / "conf", folder.parent / "conf", dirs_exist_ok=True)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        program.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (app,) = apps
+    return app
+
+
+def test_what_the_folder_holds_is_what_serves(lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    champion = Project(lived).registry.champion()
+    assert champion
+    folder = shutil.copytree(Project(lived).registry.model(champion), tmp_path / "model")
+
+    def engine(*words: str) -> str:
+        with TestClient(started(monkeypatch, folder, *words)) as client:
+            assert post(client, {"data": raw(lived, 2)})[0] == 200
+            return str(client.get("/model").json()["engine"])
+
+    assert engine() == "onnx"
+    # As the router starts a version that kept a form of which the registry says that it gives other scores.
+    assert engine("native") == "native"
+    take_out(folder, f"{NATIVE}/{ONNX}")
+    assert engine() == "native"
+    with pytest.raises(Fault, match="has no ONNX form"):
+        load_model(folder, engine="onnx")
+
+
+@pytest.mark.parametrize("tag", ["onnx", "native"])
+def test_the_router_starts_a_version_with_the_engine_that_was_found_right(
+    lived: Path, monkeypatch: pytest.MonkeyPatch, tag: str
+) -> None:
+    champion = Project(lived).registry.champion()
+    assert champion
+    champion.tags["engine"] = tag
+    words: list[Any] = []
+
+    async def start(*given: Any, **more: Any) -> Any:
+        words.extend(given)
+        raise ConnectionAbortedError
+
+    monkeypatch.setattr(upstream.asyncio, "create_subprocess_exec", start)
+    asyncio.run(upstream.Upstream("blue", champion, lived, lived, None, Counter()).start())
+    assert words[3:] == (["native"] if tag == "native" else [])
+
+
+def test_a_model_whose_estimator_cannot_be_read_does_not_start(
+    lived: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = Project(lived).registry.champion()
+    assert champion
+    folder = shutil.copytree(Project(lived).registry.model(champion), tmp_path / "model")
+    (folder / NATIVE / "estimator.joblib").write_bytes(b"of other libraries")
+    (folder / NATIVE / ONNX).unlink()
+    seal(folder)
+    with pytest.raises(SystemExit, match="estimator cannot be loaded"):
+        started(monkeypatch, folder)
+    with pytest.raises(Fault, match="estimator cannot be loaded"):
+        make_app(deployment(lived, model=load_model(folder)), Serving())
 
 
 def test_a_project_may_change_its_features(lived: Path, tmp_path: Path) -> None:

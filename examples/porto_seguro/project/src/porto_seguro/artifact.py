@@ -1,7 +1,6 @@
 """A saved model: one folder with all that scoring needs, checksummed, loadable by us and by MLflow."""
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import sys
@@ -15,17 +14,17 @@ import polars as pl
 
 from . import model as current
 from .clean import clean
-from .config import file_hash
-from .contract import Contract, load_contract, save_contract
+from .contract import Contract, parse_contract, save_contract
 from .encode import Encoder, Matrix, Vector, from_json, to_json
 from .errors import DataError, Fault
 from .export import Runner
+from .seal import Pickled, digest, read_sealed, seal, unpickled
 from .table import replacing
 
-MANIFEST, ONNX = "manifest.json", "model.onnx"
+NATIVE = "data/native"  # where MLflow puts what its loader is given
+ONNX, PROFILE, ESTIMATOR = "model.onnx", "profile.json", "estimator.joblib"
 LINEAGE = ("data_version", "contract", "settings", "trained_at")
 Engine = Literal["native", "onnx"]
-_NATIVE = Path("data", "native")  # where MLflow puts what its loader is given
 
 
 class Model:
@@ -43,7 +42,7 @@ class Model:
 
         Args:
             contract, encoder: how rows become a matrix.
-            estimator: fitted; or the path of its file, which is then read when it is first needed.
+            estimator: fitted; or where it is saved, to be read when it is first needed.
             code: the `model.py` that the estimator was trained with.
             lineage: where it comes from.
         """
@@ -53,12 +52,15 @@ class Model:
 
     @property
     def estimator(self) -> Any:
-        """The fitted estimator."""
-        if isinstance(self._estimator, Path):
-            import joblib
-
-            self._estimator = joblib.load(self._estimator)
+        """The fitted estimator; raises as `Pickled.load` does."""
+        if isinstance(self._estimator, Pickled):
+            self._estimator = self._estimator.load()
         return self._estimator
+
+    @property
+    def engine(self) -> Engine:
+        """What scores."""
+        return "onnx" if self.runner else "native"
 
     @property
     def needs(self) -> list[str]:
@@ -100,13 +102,14 @@ class Model:
         return self.predict(clean_rows)
 
 
-def save_model(model: Model, folder: Path, onnx: bytes | None = None) -> None:
+def save_model(model: Model, folder: Path, onnx: bytes | None = None, profile: bytes | None = None) -> None:
     """Write a model folder: an MLflow `python_function` model whose manifest lists the checksum of each file.
 
     Args:
         model: what to save.
         folder: where; it must not exist.
         onnx: the estimator as ONNX, if it could be converted.
+        profile: how the features of the training rows are spread, for `monitor`.
     """
     import joblib
     import mlflow.pyfunc
@@ -115,9 +118,11 @@ def save_model(model: Model, folder: Path, onnx: bytes | None = None) -> None:
     with replacing(folder) as part:
         native = part.parent / "native"
         native.mkdir()
-        joblib.dump(model.estimator, native / "estimator.joblib")
+        joblib.dump(model.estimator, native / ESTIMATOR)
         if onnx:
             (native / ONNX).write_bytes(onnx)
+        if profile:
+            (native / PROFILE).write_bytes(profile)
         (native / "encoder.json").write_bytes(to_json(model.encoder))
         (native / "lineage.json").write_bytes(msgspec.json.format(msgspec.json.encode(model.lineage)))
         (native / "model.py").write_bytes(Path(current.__file__).read_bytes())
@@ -131,7 +136,7 @@ def save_model(model: Model, folder: Path, onnx: bytes | None = None) -> None:
         )
         for litter in part.rglob("__pycache__"):
             shutil.rmtree(litter)
-        (part / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(_checksums(part))))
+        seal(part)
 
 
 def _requirements() -> list[str]:
@@ -154,82 +159,70 @@ def _requirements() -> list[str]:
     ]
 
 
-def _checksums(folder: Path) -> dict[str, str | None]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST and "__pycache__" not in p.parts)
-    return {file.relative_to(folder).as_posix(): file_hash(file) for file in files}
-
-
-def digest(folder: Path) -> str:
-    """Return the SHA-256 of the manifest: it stands for the whole model."""
-    return file_hash(folder / MANIFEST) or ""
-
-
 def size_mb(folder: Path) -> float:
     """Return the size of a model folder in megabytes."""
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
 
 
-def load_model(folder: Path, expected: str | None = None, engine: Engine = "native", threads: int = 0) -> Model:
-    """Read a model folder, after every file was compared with the manifest and before anything is unpickled.
+def load_model(folder: Path, expected: str | None = None, engine: Engine | None = "native", threads: int = 0) -> Model:
+    """Read a model folder, after every file was compared with the manifest and before anything is unpickled or run.
 
     Args:
         folder: what `save_model` wrote.
         expected: the digest of the manifest, where it is known.
-        engine: what scores: the estimator itself, or its ONNX form.
+        engine: what scores: the estimator itself, or its ONNX form; None takes the ONNX form where the folder has it.
         threads: of the ONNX form, for one call; 0 takes every core.
 
     Raises:
-        Fault: a file is missing or changed.
+        Fault: a file is missing or changed, or the model does not say where it comes from.
     """
-    try:
-        wanted = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError):
-        raise Fault(
-            f"{folder} is no model folder, or its {MANIFEST} is broken. Roll back to another version, or train again."
-        ) from None
-    if expected and digest(folder) != expected:
-        raise Fault(
-            f"The manifest in {folder} is not the one that was registered: the model was exchanged. Nothing was loaded."
-        )
-    found = _checksums(folder)
-    if wrong := sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k)):
-        raise Fault(
-            f"The model in {folder} was changed after it was saved ({', '.join(wrong[:3])}). Nothing was loaded."
-        )
-    model = _load_native(folder / _NATIVE)
-    if gone := [key for key in LINEAGE if not model.lineage.get(key)]:
-        raise Fault(f"The model in {folder} does not say where it comes from ({', '.join(gone)}). Nothing was loaded.")
-    if engine == "onnx":
+    expected = expected or digest(folder)
+    names = ["contract.yaml", "encoder.json", "lineage.json", "model.py", *([ONNX] if engine != "native" else [])]
+    content = read_sealed(folder, expected, [f"{NATIVE}/{name}" for name in names])
+    model = _put_together(content, Pickled(folder, expected, f"{NATIVE}/{ESTIMATOR}"), folder)
+    onnx = content.get(f"{NATIVE}/{ONNX}")
+    if engine == "onnx" and not onnx:
+        raise Fault(f"The model in {folder} has no ONNX form.")
+    if onnx:
         try:
-            model.runner = Runner((folder / _NATIVE / ONNX).read_bytes(), model.contract.task, threads)
+            model.runner = Runner(onnx, model.contract.task, threads)
         except Exception as error:  # the runtime's own kinds
             raise Fault(f"The ONNX form of the model in {folder} cannot be loaded: {error}.") from None
     return model
 
 
-def _load_native(native: Path) -> Model:
-    return Model(
-        load_contract(native / "contract.yaml"),
-        from_json((native / "encoder.json").read_bytes()),
-        native / "estimator.joblib",
-        _code_of(native / "model.py"),
-        msgspec.json.decode((native / "lineage.json").read_bytes()),
-    )
+def _put_together(content: Mapping[str, bytes], estimator: Any, folder: Path) -> Model:
+    def part(name: str) -> bytes:
+        return content[f"{NATIVE}/{name}"]
+
+    try:
+        lineage = msgspec.json.decode(part("lineage.json"), type=dict[str, Any])
+        gone = [key for key in LINEAGE if not lineage.get(key)]
+        if gone:  # before its code is run
+            raise Fault(
+                f"The model in {folder} does not say where it comes from ({', '.join(gone)}). Nothing was loaded."
+            )
+        contract = parse_contract(part("contract.yaml"), folder / NATIVE / "contract.yaml")
+        code = _code_of(part("model.py"), folder / NATIVE / "model.py")
+        return Model(contract, from_json(part("encoder.json")), estimator, code, lineage)
+    except (KeyError, msgspec.MsgspecError) as error:
+        raise Fault(f"The model in {folder} is not whole: {error}. Nothing was loaded.") from None
 
 
-def _code_of(path: Path) -> ModuleType:
+def _code_of(source: bytes, path: Path) -> ModuleType:
     """The `model.py` of the saved model: an old version keeps its own features, whatever was edited since."""
-    source = path.read_bytes()
     if source == Path(current.__file__).read_bytes():
         return current
     name = f"{__package__}.model_{hashlib.sha256(source).hexdigest()[:12]}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
+        module = ModuleType(name)
+        module.__package__, module.__file__ = __package__, str(path)
+        sys.modules[name] = module  # where dataclasses look
+        try:
+            exec(compile(source, path, "exec"), module.__dict__)
+        except Exception as error:  # of code that somebody wrote for another time
+            del sys.modules[name]
+            raise Fault(f"{path} cannot be run: {type(error).__name__}: {error}.") from None
     return sys.modules[name]
 
 
@@ -246,4 +239,6 @@ class _Pyfunc:
 
 def _load_pyfunc(path: str) -> _Pyfunc:
     """Called by MLflow with the folder of our own files."""
-    return _Pyfunc(_load_native(Path(os.fspath(path))))
+    native = Path(os.fspath(path))
+    content = {f"{NATIVE}/{file.name}": file.read_bytes() for file in native.iterdir()}
+    return _Pyfunc(_put_together(content, unpickled(content[f"{NATIVE}/{ESTIMATOR}"]), native.parents[1]))

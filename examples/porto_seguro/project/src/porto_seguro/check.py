@@ -70,9 +70,7 @@ def check_frame(frame: pl.DataFrame, contract: Contract) -> list[Problem]:
     if not tests:
         return []
     counts = frame.select(t.bad.sum().alias(str(n)) for n, t in enumerate(tests)).row(0)
-    return [
-        _problem(frame, t, n) for t, n in zip(tests, counts, strict=True) if n > _allowed(t.tolerance, frame.height)
-    ]
+    return [_problem(frame, t, n) for t, n in zip(tests, counts, strict=True) if n > allowed(t.tolerance, frame.height)]
 
 
 def _condition(rule: Rule, frame: pl.DataFrame, contract: Contract) -> pl.Expr:
@@ -90,8 +88,8 @@ def _condition(rule: Rule, frame: pl.DataFrame, contract: Contract) -> pl.Expr:
     return good
 
 
-def _allowed(percent: float, rows: int) -> float:
-    """How many rows may break a rule: the percentage, and three standard deviations more, since few rows vary by chance."""
+def allowed(percent: float, rows: int) -> float:
+    """Return how many rows may break a rule: the percentage, and three standard deviations more, since few rows vary by chance."""
     expected = percent / 100 * rows
     return expected + 3 * math.sqrt(expected)
 

@@ -135,6 +135,80 @@ class Rollout(Struct, forbid_unknown_fields=True, frozen=True):
             raise ValueError("stages: `mirror` first (or not at all), then rising shares that end with 100")
 
 
+class Inbox(Struct, forbid_unknown_fields=True, frozen=True):
+    """Where new tables arrive, and when one counts as whole.
+
+    Attributes:
+        url: a folder (from the project's root), or whatever fsspec opens: `abfs://container/folder`.
+        ready: `settled`: a file that has not changed for `settle_seconds`; `marker`: one whose marker is there. A marker
+            is `FILE.json` (with `sha256`, and if wanted `as_of`), or `_SUCCESS` beside the parts in a folder of their own.
+        max_mb: a larger file is put aside unread.
+        append: whether rows are added to the newest version, or make a version of their own.
+        keep_rows: of an appended version, at most so many of the newest rows; 0 keeps all.
+        target_shift: how many times as often (or as seldom) an event may occur as the champion expects, or by how many
+            standard deviations the mean of numbers may be off; beyond, a person must look.
+    """
+
+    url: str = "data/inbox"
+    ready: Literal["settled", "marker"] = "settled"
+    settle_seconds: Annotated[float, Meta(ge=0)] = 10.0
+    max_mb: Positive = 2000.0
+    append: bool = True
+    keep_rows: Annotated[int, Meta(ge=0)] = 0
+    target_shift: Annotated[float, Meta(gt=1)] = 2.0
+
+
+class Monitor(Struct, forbid_unknown_fields=True, frozen=True):
+    """What is watched, and what counts as much.
+
+    Attributes:
+        window_days: that are looked at together.
+        maturity_days: after which the outcome of a row should be known; younger outcomes are no fair sample.
+        least_rows: with fewer, nothing is said.
+        false_alarms: how often a window in which nothing changed may raise an alarm, for each kind of test.
+        distance: between training and window, as largest difference of probability (Kolmogorov-Smirnov for numbers,
+            total variation for categories), from which a feature has drifted; less is never an alarm, however sure.
+        importance: share of the model that must rest on what drifted before it is an alarm.
+        broken: distance, or share of unknown, missing or impossible values, from which the source is taken to be broken.
+        metric_drop: share of the skill over a constant that may be lost.
+        groups: columns whose groups should fare alike.
+    """
+
+    window_days: Positive = 30.0
+    maturity_days: Annotated[float, Meta(ge=0)] = 30.0
+    least_rows: Annotated[int, Meta(ge=50)] = 500
+    false_alarms: Annotated[float, Meta(gt=0, le=0.05)] = 0.0005
+    distance: Share = 0.05
+    importance: Share = 0.02
+    broken: Share = 0.4
+    metric_drop: Share = 0.05
+    groups: tuple[str, ...] = ()
+
+
+class Retrain(Struct, forbid_unknown_fields=True, frozen=True):
+    """When a challenger is trained.
+
+    Attributes:
+        new_rows: taken in since the champion's data; 0 for never.
+        drift, metric_drop: whether an alarm of that kind is a reason.
+        new_columns: whether features that the contract has and the champion does not know are one.
+        max_age_days: of the champion; older, it is also stale (an alert).
+        every_days: since the last attempt; 0 for no schedule.
+        cool_down_days: between two attempts.
+        most, within_days: at most so many attempts in so many days.
+    """
+
+    new_rows: Annotated[int, Meta(ge=0)] = 0
+    drift: bool = True
+    metric_drop: bool = True
+    new_columns: bool = True
+    max_age_days: Positive = 365.0
+    every_days: Annotated[float, Meta(ge=0)] = 0.0
+    cool_down_days: Annotated[float, Meta(ge=0)] = 7.0
+    most: Annotated[int, Meta(ge=1)] = 6
+    within_days: Positive = 90.0
+
+
 class Settings(Struct, forbid_unknown_fields=True, frozen=True):
     """All of `conf/project.yaml`."""
 
@@ -146,6 +220,9 @@ class Settings(Struct, forbid_unknown_fields=True, frozen=True):
     serving: Serving = Serving()
     rollout: Rollout = Rollout()
     promotion: Literal["immediate", "staged"] = "immediate"
+    inbox: Inbox = Inbox()
+    monitor: Monitor = Monitor()
+    retrain: Retrain = Retrain()
 
 
 def load_settings(conf: Path) -> Settings:

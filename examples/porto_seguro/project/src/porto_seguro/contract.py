@@ -116,11 +116,22 @@ def load_contract(path: Path) -> Contract:
         UsageError: there is none yet, or it cannot be understood.
     """
     try:
-        document = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(
             f"There is no data contract yet ({path}). Make one from your table first: contract infer FILE --target COLUMN"
         ) from None
+    return parse_contract(content, path)
+
+
+def parse_contract(content: bytes, path: Path) -> Contract:
+    """Return the contract that a file holds; `path` names it in errors.
+
+    Raises:
+        UsageError: it cannot be understood.
+    """
+    try:
+        document = yaml.load(content.decode("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
     if not isinstance(document, dict) or not document.get("schema"):

@@ -10,6 +10,7 @@ from msgspec import Struct
 from .errors import ProjectError
 from .pipeline import Project
 from .train import metric_of
+from .watch.inbox import Inbox
 
 FREE_GB = 1.0
 LIBRARIES = ("lightgbm", "mlflow", "polars", "scikit-learn")
@@ -54,7 +55,8 @@ def examine(root: Path) -> tuple[list[Finding], str]:
     else:
         found.append(Finding("data", "note", "no version yet"))
         following = "data sample, then ingest (or: run --data FILE)"
-    waiting = len(list(project.store.inbox.glob("[!.]*")))
+    here = "://" not in project.settings.inbox.url  # another machine is not asked for a look
+    waiting = len(Inbox(project.store, project.settings.inbox).waiting()) if here else 0
     if waiting:
         found.append(Finding("inbox", "note", f"{waiting} files wait"))
         following = "ingest"
@@ -65,6 +67,9 @@ def examine(root: Path) -> tuple[list[Finding], str]:
         )
     except ProjectError as error:
         return [*found, Finding("registry", "wrong", str(error))], "mend mlflow.db, or move it away and run again"
+    if foreign := project.registry.foreign():
+        said = f"versions registered by hand, of no use here: {', '.join(map(str, foreign))}"
+        found.append(Finding("registry", "note", said))
     if champion and not waiting and versions:
         following = "score INPUT OUTPUT"
     return found, following

@@ -12,8 +12,10 @@ from .artifact import Model, load_model, size_mb
 from .config import METRICS, Settings
 from .contract import Contract, Task
 from .encode import LARGEST, Vector, encode_target
-from .errors import DataError
-from .metrics import measure, prepare
+from .errors import DataError, UsageError
+from .explain import contributions
+from .metrics import measure, prepare, watched
+from .profile import groups_of
 from .split import HOLDOUT
 from .table import replacing
 from .train import linear_name, metric_of
@@ -63,6 +65,8 @@ def evaluate(
         told[name] = {
             "guards": guards(loaded[name], models / name, frame, y, scores[name], told["metric"], bar),
             "importance": importance(loaded[name], frame.head(PROBE), y[:PROBE], told["metric"]),
+            "attribution": attribution(loaded[name], frame.head(PROBE)),
+            "groups": groups_of(frame, settings.monitor.groups, watched(scores[name]), y),
             "onnx": parity(loaded[name], models / name, frame, scores[name]),
         }
     with replacing(out / "evaluation.json") as part:
@@ -143,6 +147,19 @@ def guards(
         "missing_drop": drop(probe.with_columns(blank)),
         "extreme_drop": drop(probe.with_columns(extreme)),
     }
+
+
+def attribution(model: Model, rows: pl.DataFrame) -> dict[str, float]:
+    """Return what share of the scores of these rows each feature made, by mean absolute contribution to the raw score.
+
+    It is empty for an estimator that gives no contributions (see `explain.contributions`).
+    """
+    try:
+        parts = np.array(contributions(model, model.encoder.transform(model.features(rows)))["contributions"])
+    except UsageError:
+        return {}
+    mean = np.abs(parts).reshape(-1, len(model.encoder.names)).mean(axis=0)
+    return dict(zip(model.encoder.names, (mean / (mean.sum() or 1.0)).tolist(), strict=True))
 
 
 def parity(model: Model, folder: Path, frame: pl.DataFrame, score: Vector) -> dict[str, Any]:

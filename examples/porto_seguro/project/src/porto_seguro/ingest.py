@@ -4,9 +4,10 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,11 +15,9 @@ import polars as pl
 from msgspec import Struct
 
 from . import clock
-from .check import check_file
-from .clean import Problem
-from .config import file_hash
 from .contract import Contract
 from .errors import DataError, UsageError
+from .parts import checked, source_hash
 from .table import replacing
 
 DATA, MANIFEST = "data.parquet", "manifest.json"
@@ -29,7 +28,12 @@ DATABASE = "DATABASE_URL"  # an SQLAlchemy URL; it may hold a password, so it ne
 class Manifest(Struct, kw_only=True):
     """What is known of a data version; its name `version` is the beginning of the content's SHA-256.
 
-    `known_as` names a published table whose checksum stands in the contract, or says that the rows are synthetic.
+    Attributes:
+        source_sha256: of the bytes of the source; of a folder, of its parts in the order of their names.
+        known_as: names a published table whose checksum stands in the contract, or says that the rows are synthetic.
+        based_on: the version to which the rows of the source were added; empty for a version of their own.
+        content, added: the hash of the rows of the source alone, and how many of them the version holds.
+        as_of: how old the newest rows are (UTC), as far as those who sent them said so.
     """
 
     version: str
@@ -42,43 +46,56 @@ class Manifest(Struct, kw_only=True):
     extra_columns: list[str] = []
     sequence: int = 0
     based_on: str = ""
+    content: str = ""
+    added: int = 0
+    as_of: str = ""
 
 
-class Rejected(DataError):
-    """The table breaks its contract; `problems` says how."""
-
-    def __init__(self, path: Path, problems: list[Problem]) -> None:
-        """Say the first problem and how many there are."""
-        self.problems = problems
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{path.name} breaks the data contract: {problems[0]}{more}.")
+Screen = Callable[[pl.DataFrame], str]
 
 
-def ingest(source: Path, contract: Contract, out: Path, base: Path | None = None) -> Manifest:
+def ingest(
+    source: Path,
+    contract: Contract,
+    out: Path,
+    base: Path | None = None,
+    late: bool = False,
+    keep_rows: int = 0,
+    screen: Screen | None = None,
+) -> Manifest:
     """Check a table and write it as `data.parquet` beside `manifest.json`.
 
     Args:
-        source: CSV or Parquet.
+        source: CSV or Parquet; or a folder of parts, which are one table in the order of their names.
         contract: what the table must look like.
         out: the folder to make; it must not exist.
         base: a `data.parquet` to which the rows are appended; a row whose identifier (or whole content, without one) is
             known already takes the place of the old one.
+        late: the rows are older than those of `base`: where an identifier is known already, the old row stays.
+        keep_rows: how many rows are kept when they are appended, the last ones; 0 for all.
+        screen: gets the clean rows of the source; a sentence that it returns refuses them.
 
     Raises:
         Rejected: the table breaks the contract.
-        DataError: it cannot be read, or lacks a column.
-    """
-    frame, problems, extra = check_file(source, contract)
-    if problems:
-        raise Rejected(source, problems)
+        DataError: it cannot be read, lacks a column, or `screen` refuses it.
+    """  # fmt: skip
+    frame, extra = checked(source, contract)
+    if screen and (objection := screen(frame)):
+        raise DataError(f"{source.name} is held back: {objection}")
+    content = own = content_hash(frame)
+    added = frame.height
     if base:
-        frame = _append(pl.read_parquet(base), frame, contract)
-    checksum = file_hash(source) or ""
+        old = pl.read_parquet(base)
+        frame = _append(old, frame, contract, late)
+        added = frame.height - old.height if late else added
+        frame = frame.tail(keep_rows or frame.height)
+        content = content_hash(frame)
+    checksum = source_hash(source)
     known = next((s["name"] for s in contract.sources if s.get("sha256") == checksum), "")
-    content = content_hash(frame)
     manifest = Manifest(
         version=content[:12], rows=frame.height, source=source.name, source_sha256=checksum, known_as=known,
-        contract=contract.version, created=clock.now().isoformat(timespec="seconds"), extra_columns=extra,
+        contract=contract.version, created=clock.now().isoformat(timespec="seconds"), extra_columns=extra, content=own,
+        added=min(added, frame.height),
     )  # fmt: skip
     with replacing(out) as part:
         part.mkdir()
@@ -87,13 +104,14 @@ def ingest(source: Path, contract: Contract, out: Path, base: Path | None = None
     return manifest
 
 
-def _append(old: pl.DataFrame, new: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+def _append(old: pl.DataFrame, new: pl.DataFrame, contract: Contract, late: bool) -> pl.DataFrame:
     ids = [c.name for c in contract.of("identifier") if c.unique and c.name in old.columns and c.name in new.columns]
+    keep: Literal["first", "last"] = "first" if late else "last"
     if ids:
-        return pl.concat([old, new], how="diagonal").unique(subset=ids[:1], keep="last", maintain_order=True)
+        return pl.concat([old, new], how="diagonal").unique(subset=ids[:1], keep=keep, maintain_order=True)
     # Rows may be alike: the second copy of a row is known only if the old rows have two of it.
     each = [f.with_columns(pl.int_range(pl.len()).over(f.columns).alias("\0copy")) for f in (old, new)]
-    return pl.concat(each, how="diagonal").unique(keep="last", maintain_order=True).drop("\0copy")
+    return pl.concat(each, how="diagonal").unique(keep=keep, maintain_order=True).drop("\0copy")
 
 
 def content_hash(frame: pl.DataFrame) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .artifact import Engine, digest
+from .artifact import NATIVE, ONNX, Engine
 from .errors import Fault, UsageError
+from .seal import digest, take_out
 
 HISTORY = "champions"
+OURS = {"run", "line", "digest", "folder"}  # tags without which nobody knows what a version is
 _VERSIONS = """
-    SELECT version, key, value FROM model_version_tags JOIN model_versions USING (name, version)
+    SELECT version, key, value FROM model_versions LEFT JOIN model_version_tags USING (name, version)
     WHERE name = ? AND current_stage <> 'Deleted_Internal' ORDER BY version
 """
 
@@ -32,7 +34,10 @@ class Version(Struct, kw_only=True):
 
     @property
     def engine(self) -> Engine:
-        """What scores with it: ONNX where that was found to give the same scores."""
+        """What scores with it: ONNX where that was found to give the same scores.
+
+        Where it was not, the folder holds no ONNX form; that of an older version may still do.
+        """
         return "onnx" if self.tags.get("engine") == "onnx" else "native"
 
 
@@ -132,26 +137,41 @@ class Registry:
         ]
 
     def register(self, run: str, model: Path, line: str, tags: dict[str, str]) -> Version:
-        """Make the model of a run a version; the same run twice gives the same version."""
+        """Make the model of a run a version; the same run twice gives the same version.
+
+        An ONNX form that was found wanting (the tag `engine`) leaves the folder first: what it holds is what scores.
+        """
         for version in self.versions():
             if version.run == run:
                 return version
         if not self._client.search_registered_models(f"name = '{self._name}'"):
             self._client.create_registered_model(self._name)
+        if tags.get("engine") == "native":
+            take_out(model, f"{NATIVE}/{ONNX}")
         every = tags | {"run": run, "line": line, "digest": digest(model), "folder": model.name}
         made = self._client.create_model_version(self._name, model.resolve().as_uri(), run, tags=every)
         self._client.set_registered_model_alias(self._name, "challenger", made.version)
         return self.get(int(made.version))
 
     def versions(self) -> list[Version]:
-        """Return all versions, oldest first."""
-        tags: dict[int, dict[str, str]] = {}
-        for version, key, value in self._read(_VERSIONS, self._name):
-            tags.setdefault(version, {})[key] = value
+        """Return all versions that were registered here, oldest first."""
         return [
             Version(version=version, run=told["run"], line=told["line"], digest=told["digest"], tags=told)
-            for version, told in tags.items()
+            for version, told in self._tags().items()
+            if told.keys() >= OURS
         ]
+
+    def foreign(self) -> list[int]:
+        """Return the versions that somebody registered in MLflow by hand; nothing here makes use of them."""
+        return [version for version, told in self._tags().items() if not told.keys() >= OURS]
+
+    def _tags(self) -> dict[int, dict[str, str]]:
+        found: dict[int, dict[str, str]] = {}
+        for version, key, value in self._read(_VERSIONS, self._name):
+            known = found.setdefault(version, {})
+            if key:
+                known[key] = value
+        return found
 
     def get(self, version: int) -> Version:
         """Return one version.

@@ -1,8 +1,6 @@
 """One self-contained HTML page that shows what the gate saw: curves, differences, limits, importance."""
 
 import html
-import io
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .config import METRICS
 from .contract import Task
@@ -18,6 +15,7 @@ from .encode import Vector
 from .evaluate import read_scores
 from .gate import Decision, Difference, number
 from .table import replacing
+from .webpage import document, draw, section, table
 
 COLOURS = {"model": "#0b6e99", "champion": "#b8860b", "logistic": "#7a5195", "ridge": "#7a5195", "constant": "#9aa0a6"}
 VERDICT = {
@@ -25,17 +23,6 @@ VERDICT = {
     "kept_champion": ("Champion kept", "#9a6700"),
     "rejected": ("Rejected", "#b42318"),
 }
-CSS = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2328; background: #f6f8fa; margin: 0 }
-main { max-width: 1080px; margin: 0 auto; padding: 24px }
-h1 { font-size: 24px; margin: 0 } h2 { font-size: 18px; margin: 0 0 8px }
-section { background: white; border: 1px solid #d0d7de; border-radius: 8px; padding: 16px 20px; margin: 16px 0 }
-.verdict { display: inline-block; color: white; border-radius: 16px; padding: 2px 14px; font-weight: 600; margin: 8px 0 }
-table { border-collapse: collapse; width: 100% } th, td { text-align: right; padding: 4px 10px; border-bottom: 1px solid #eaeef2 }
-th:first-child, td:first-child { text-align: left } td { font-variant-numeric: tabular-nums }
-.bad { color: #b42318; font-weight: 600 } .good { color: #1a7f37 } .note { color: #59636e; font-size: 14px }
-svg { width: 100%; height: auto } .wide { overflow-x: auto }
-"""
 
 
 def report(folder: Path, name: str, out: Path) -> None:
@@ -56,28 +43,26 @@ def report(folder: Path, name: str, out: Path) -> None:
         f'<h1>{html.escape(name)}</h1><div class="verdict" style="background:{colour}">{word}</div>',
         "".join(f"<p>{html.escape(reason)}</p>" for reason in decision.reasons),
         f"<p class=note>{html.escape(_origin(folder / decision.candidate))}</p>",
-        _section(
+        section(
             "Metrics on the holdout",
             _metrics(told, decision),
             f"{told['rows']:,} rows that no version was trained on. The metric that decides is {decision.metric}.",
         ),
-        _section(
+        section(
             "Against its rivals",
-            _draw((12, 0.8 + 0.4 * len(decision.differences)), lambda ax: _forest(ax, decision)),
+            draw((12, 0.8 + 0.4 * len(decision.differences)), lambda ax: _forest(ax, decision)),
             "Above zero is better. The lines end at the bounds from a paired bootstrap, each of which holds at the confidence of the gate.",
         ),
-        _section("How it behaves", _curves(told, y, scores, decision.candidate)),
-        _section("What it rests on", _bars(told[decision.candidate]["importance"])),
-        _section(
+        section("How it behaves", _curves(told, y, scores, decision.candidate)),
+        section("What it rests on", _bars(told[decision.candidate]["importance"])),
+        section(
             "Limits",
             _checks(decision),
             "Robustness is the share of the skill over a constant that is lost; see conf/project.yaml.",
         ),
     ]
-    style = f"<title>{html.escape(name)}: report</title><style>{CSS}</style>"
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8">{style}<main>{"".join(body)}</main></html>'
     with replacing(out) as part:
-        part.write_text(page, "utf-8", newline="\n")
+        part.write_text(document(f"{name}: report", "".join(body)), "utf-8", newline="\n")
 
 
 def _origin(model: Path) -> str:
@@ -91,16 +76,6 @@ def _origin(model: Path) -> str:
     )
 
 
-def _section(title: str, content: str, note: str = "") -> str:
-    note = f"<p class=note>{note}</p>" if note else ""
-    return f'<section><h2>{title}</h2><div class="wide">{content}</div>{note}</section>'
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = "".join(f"<th>{h}</th>" for h in head)
-    return f"<table><tr>{cells}</tr>{''.join('<tr>' + ''.join(f'<td>{c}</td>' for c in row) + '</tr>' for row in rows)}</table>"
-
-
 def _metrics(told: dict[str, Any], decision: Decision) -> str:
     names = list(told["metrics"]["model"])
     rows = []
@@ -109,7 +84,7 @@ def _metrics(told: dict[str, Any], decision: Decision) -> str:
         between = f"{bounds.low:.4f} to {bounds.high:.4f}" if isinstance(bounds, Difference) else ""
         cells = ["none" if values[n] is None else f"{values[n]:.4f}" for n in names]
         rows.append([f"<b>{model}</b>" if model == decision.candidate else model, *cells, between])
-    return _table(["", *names, f"{decision.metric} between"], rows)
+    return table(["", *names, f"{decision.metric} between"], rows)
 
 
 def _checks(decision: Decision) -> str:
@@ -117,22 +92,7 @@ def _checks(decision: Decision) -> str:
     rows = [
         [html.escape(c["name"]), number(c["value"]), number(c["limit"]), verdicts[c["kept"]]] for c in decision.checks
     ]
-    return _table(["limit on", "measured", "limit", ""], rows)
-
-
-def _draw(size: tuple[float, float], *paint: Callable[[Axes], None]) -> str:
-    """Draw into a row of axes and return SVG."""
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(paint), squeeze=False)[0]
-    for ax, draw in zip(axes, paint, strict=True):
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(alpha=0.25)
-        ax.set_axisbelow(True)
-        draw(ax)
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]
+    return table(["limit on", "measured", "limit", ""], rows)
 
 
 def _forest(ax: Axes, decision: Decision) -> None:
@@ -153,7 +113,7 @@ def _bars(importance: dict[str, float]) -> str:
         ax.barh([name[:40] for name, _ in top], [share for _, share in top], color=COLOURS["model"])
         ax.set_xlabel("share of the importance")
 
-    return _draw((12, 0.8 + 0.3 * len(top)), paint)
+    return draw((12, 0.8 + 0.3 * len(top)), paint)
 
 
 def _curves(told: dict[str, Any], y: Vector, scores: dict[str, Vector], candidate: str) -> str:
@@ -161,11 +121,11 @@ def _curves(told: dict[str, Any], y: Vector, scores: dict[str, Vector], candidat
     shown = {n: s for n, s in scores.items() if n != "constant"}
     if task == "regression":
         fit = partial(_predicted, y=y, score=shown[candidate])
-        return _draw((12, 4), fit, partial(_residuals, y=y, scores=shown), partial(_calibration, y=y, scores=shown))
+        return draw((12, 4), fit, partial(_residuals, y=y, scores=shown), partial(_calibration, y=y, scores=shown))
     if task == "multiclass":
         confusion = partial(_confusion, y=y, score=shown[candidate], names=told["classes"])
-        return _draw((12, 5), confusion, lambda ax: _calibration(ax, *_pooled(y, shown)))
-    return _draw((12, 5), lambda ax: _roc(ax, y, shown), lambda ax: _precision(ax, y, shown)) + _draw(
+        return draw((12, 5), confusion, lambda ax: _calibration(ax, *_pooled(y, shown)))
+    return draw((12, 5), lambda ax: _roc(ax, y, shown), lambda ax: _precision(ax, y, shown)) + draw(
         (12, 5), lambda ax: _calibration(ax, y, shown), lambda ax: _lift(ax, y, shown)
     )
 

@@ -16,6 +16,7 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     from .pipeline import Project
+    from .result import Result
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 _given: Path | None = None
@@ -133,3 +134,21 @@ def project() -> "Project":
     from .pipeline import Project
 
     return Project(root())
+
+
+def result(found: "Result") -> None:
+    """Print what a run came to."""
+    rows = [
+        ("model", *found.metrics.values()),
+        *((name, *values.values()) for name, values in found.baselines.items()),
+    ]
+    if found.champion and found.champion["metrics"]:
+        rows.append((f"champion (version {found.champion['version']})", *found.champion["metrics"].values()))
+    table(f"Holdout, data version {found.data_version}", ("", *found.metrics), rows)
+    for text in (*found.reasons, *found.notes):
+        line(f"- {text}")
+    line(
+        f"Decision: {found.decision}" + (f", version {found.model_version}" if found.model_version else ""),
+        COLOURS[found.decision],
+    )
+    line(f"Report: {found.report} ({found.seconds:.1f} s)")

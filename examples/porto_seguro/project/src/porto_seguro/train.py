@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -19,12 +20,14 @@ from .encode import Vector, encode_target, fit_encoder
 from .errors import DataError, UsageError
 from .export import to_onnx
 from .metrics import BY_TASK, Indices, watched
-from .split import STOP, TRAIN
+from .profile import profile_of
+from .split import HOLDOUT, STOP, TRAIN
 
 DEFAULT_METRIC: dict[Task, str] = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
 SOME_ROWS = 10_000  # are enough to see how scores are spread
 LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take long
+PROFILE_ROWS = 100_000  # are enough to know how features are spread
 
 # Threads that spin while they wait take the processor from what they wait for: on a machine with other work, training
 # then takes many times as long. Read when LightGBM loads the OpenMP library, which is later than here.
@@ -85,6 +88,8 @@ def train(
                 "leave their rows out; where the classes are numbers, you may also infer again with --task regression."
             )
     told: dict[str, Any] = {"rows": len(x_train), "features": x_train.shape[1]}
+    learnt = frame.filter(pl.Series(part != HOLDOUT))
+    spread = profile_of(learnt.sample(min(learnt.height, PROFILE_ROWS), seed=0), contract)
     for folder, name, parameters in (
         ("model", settings.model.estimator, settings.model.parameters),
         (linear_name(contract.task), linear_name(contract.task), {}),
@@ -112,7 +117,9 @@ def train(
                 onnx = to_onnx(fitted, x.shape[1])
             except Exception as error:  # of many kinds; the estimator itself scores as well, only slower
                 about["no_onnx"] = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        save_model(Model(contract, mine.encoder, fitted, lineage=about), out / folder, onnx)
+        save_model(
+            Model(contract, mine.encoder, fitted, lineage=about), out / folder, onnx, msgspec.json.encode(spread)
+        )
     return told
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from ..artifact import Engine, load_model
+from ..artifact import load_model
 from ..config import load_settings
 from ..errors import ProjectError, UsageError
 from .app import listen, make_app
@@ -18,8 +18,11 @@ def main() -> None:
     """Serve the model that the environment names, as the container does.
 
     MODEL_FOLDER (or AZUREML_MODEL_DIR) and MODEL_DIGEST say which model, and nothing else is loaded; MODEL_VERSION,
-    ENGINE, DEPLOYMENT, HOST, PORT, LOG_FOLDER and PROJECT_DIR have defaults. With STOP_WITH_STDIN, it stops when its
-    standard input ends, as it does when the process that started it is gone.
+    DEPLOYMENT, HOST, PORT, LOG_FOLDER and PROJECT_DIR have defaults. With STOP_WITH_STDIN, it stops when its standard
+    input ends, as it does when the process that started it is gone.
+
+    The model's ONNX form scores where the folder holds one, else the estimator: registration keeps no form that gives
+    other scores. The word `native` on the command line leaves it aside, for versions that were registered before.
     """
     # The first process of a container gets no signal that it does not ask for; uvicorn asks only once it listens.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -29,10 +32,9 @@ def main() -> None:
         if not folder or not digest:
             raise UsageError("Set MODEL_FOLDER and MODEL_DIGEST: the service loads one model, and only that one.")
         limits = load_settings(Path(env.get("PROJECT_DIR", ".")) / "conf").serving
-        engine: Engine = "native" if env.get("ENGINE") == "native" else "onnx"
+        model = load_model(Path(folder), digest, "native" if "native" in sys.argv[1:] else None, threads=1)
         deployment = Deployment(
-            model=load_model(Path(folder), digest, engine, threads=1), version=env.get("MODEL_VERSION", "0"),
-            digest=digest, engine=engine, name=env.get("DEPLOYMENT", "blue"),
+            model=model, version=env.get("MODEL_VERSION", "0"), digest=digest, name=env.get("DEPLOYMENT", "blue"),
             log=Path(env["LOG_FOLDER"]) if env.get("LOG_FOLDER") else None,
         )  # fmt: skip
         if env.get("STOP_WITH_STDIN"):

@@ -27,7 +27,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Where to listen; by default only this machine is answered.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    log: Annotated[bool, typer.Option(help="Whether requests and scores are logged, in data/predictions.")] = True,
+    log: Annotated[
+        bool, typer.Option(help="Whether requests and scores are logged, in data/predictions; a release needs it.")
+    ] = True,
 ) -> None:
     """Serve the endpoint over HTTP, at first the champion: POST /score; /docs explains the rest. Ctrl+C ends it.
 
@@ -50,7 +52,7 @@ def serve(
         chosen, model = here.model(version, threads=1)
         app = make_app(
             Deployment(
-                model=model, version=str(version), digest=chosen.digest, engine=chosen.engine, log=folder,
+                model=model, version=str(version), digest=chosen.digest, log=folder,
             ),
             here.settings.serving,
         )  # fmt: skip
@@ -136,7 +138,7 @@ def release_start(
 ) -> None:
     """Release a version, or go on with its release, until it has all of the traffic or was rolled back.
 
-    Exit code 1 says that it was rolled back, 3 that it is still on its way.
+    Exit code 1 says that it was rolled back or aborted, 3 that it is still on its way.
     """
     step = lead(version, wait, every, quiet=json)
     _show(step, json, told=True)
@@ -148,26 +150,29 @@ def lead(version: int, wait: float, every: float, quiet: bool) -> "Step":
     """Start a release, or go on with it, and step until it ends or `wait` seconds are over; tell each change."""
     endpoint, releases = _releases()
     end, said = clock.seconds() + wait, ""
-    running = endpoint.state().under_way()
-    with endpoint.only_one():
-        step = releases.step() if running and running.version == version else releases.start(version)
-        while True:
-            words = f"{step.did}, {step.release.stage}: {'; '.join(step.reasons)}"
-            if words != said and not quiet:
-                show.line(words, COLOURS.get(step.did, ""))
-            said = words
-            if step.release.status != "running" or clock.seconds() > end:
-                return step
-            time.sleep(every)
-            step = releases.step()
+    while True:
+        with endpoint.only_one(patient=True):  # and nobody while it waits, for somebody may want to abort
+            step = releases.go_on(version, begun=bool(said))
+        words = f"{step.did}, {step.release.stage}: {'; '.join(step.reasons)}"
+        if words != said and not quiet:
+            show.line(words, COLOURS.get(step.did, ""))
+        said = words
+        if step.release.status != "running" or clock.seconds() > end:
+            return step
+        time.sleep(every)
 
 
-def release_after(result: "Result", quiet: bool) -> None:
-    """Release the version of a run that passed the gate."""
-    if result.model_version:  # none, for a sample
-        step = lead(result.model_version, 3600.0, 5.0, quiet)
-        result.decision = "promoted" if step.did == "done" else "passed"
-        result.notes[-1:] = [f"release: {step.did}: {'; '.join(step.reasons)}"]
+def release_after(result: "Result", quiet: bool) -> int:
+    """Release the version of a run that passed the gate; return the exit code, as of `release start`.
+
+    The decision is then `promoted`, or stays `passed`: the gate passed it. What became of it stands in the notes.
+    """
+    if not result.model_version:  # of a sample
+        return 0
+    step = lead(result.model_version, 3600.0, 5.0, quiet)
+    result.decision = "promoted" if step.did == "done" else "passed"
+    result.notes[-1:] = [f"release: {step.did}: {'; '.join(step.reasons)}"]
+    return {"done": 0, "running": Fault.code}.get(step.release.status, DataError.code)
 
 
 @release_app.command("step")
@@ -183,20 +188,24 @@ def release_step(json: AsJson = False) -> None:
 def release_status(json: AsJson = False) -> None:
     """Show the deployments, their traffic, and the newest release."""
     endpoint, _ = _releases()
-    state, url = endpoint.state(), endpoint.address()
+    state, told = endpoint.state(), endpoint.told()
+    url, problems = (told.url, told.problems) if told else (None, [])
     if json:
-        return show.as_json({"url": url, "deployments": state.deployments, "release": state.release})
+        about = {"url": url, "deployments": state.deployments, "release": state.release, "problems": problems}
+        return show.as_json(about)
     rows = [(n, str(d.version), f"{d.traffic} %", f"{d.mirror} %") for n, d in state.deployments.items()]
     show.table(url or "not served at the moment", ("deployment", "version", "traffic", "copies"), rows)
     for text in state.release.history if state.release else ["No version was released yet."]:
         show.line(text)
+    for text in problems:
+        show.line(text, "red")
 
 
 @release_app.command("abort")
 def release_abort(json: AsJson = False) -> None:
     """Give all of the traffic back to the version that had it before."""
     endpoint, releases = _releases()
-    with endpoint.only_one():
+    with endpoint.only_one(patient=True):
         step = releases.abort()
     if json:
         return show.as_json(step)
@@ -224,7 +233,7 @@ def _show(step: "Step", json: bool, told: bool = False) -> None:
             show.table(f"Stage {step.release.stage}", ("", "what", "new", "old", "limit"), rows)
         if not told:
             show.line(f"{step.did}: {'; '.join(step.reasons)}", COLOURS.get(step.did, ""))
-    if step.did == "rolled back":
+    if step.did in ("rolled back", "aborted"):
         raise typer.Exit(DataError.code)
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 from msgspec import Struct
 
-from ..errors import Fault, ProjectError
+from ..errors import Fault, ProjectError, UsageError
 from ..registry import Registry
-from .endpoint import State
+from .endpoint import Deployed, State
 from .local import LocalEndpoint
 from .upstream import Upstream
 
@@ -23,14 +25,12 @@ class Table(Struct, frozen=True):
 
     @classmethod
     def of(cls, state: State, deployments: dict[str, Upstream]) -> "Table":
-        """Return what the state wants."""
-        shares, total, mirror, mirrored = [], 0, None, 0.0
-        for name, place in state.deployments.items():
-            if place.traffic:
-                total += place.traffic
-                shares.append((deployments[name], total / 100))
-            if place.mirror:
-                mirror, mirrored = deployments[name], place.mirror / 100
+        """Return what the state wants; a deployment that is not there leaves its share to the others."""
+        places = [(deployments[name], place) for name, place in state.deployments.items() if name in deployments]
+        live = [(target, place.traffic) for target, place in places if place.traffic]
+        sums = list(accumulate(share for _, share in live))
+        shares = [(target, sum_ / sums[-1]) for (target, _), sum_ in zip(live, sums, strict=True)]
+        mirror, mirrored = next(((t, place.mirror / 100) for t, place in places if place.mirror), (None, 0.0))
         return cls(deployments, shares, mirror, mirrored)
 
     def draw(self) -> Upstream | None:
@@ -46,53 +46,67 @@ class Table(Struct, frozen=True):
 class Deployments:
     """Follows the endpoint's state."""
 
-    def __init__(self, root: Path, registry: Registry, log: Path | None) -> None:
-        """Prepare; `log` is the folder of the prediction log."""
-        self._root, self._registry, self._log = root, registry, log
+    def __init__(self, root: Path, registry: Registry, log: Path | None, lost: Counter[str]) -> None:
+        """Prepare; `log` is the folder of the prediction log, and `lost` counts rows as in `Upstream`."""
+        self._root, self._registry, self._log, self._lost = root, registry, log, lost
         self._endpoint = LocalEndpoint(root)
         self._ending: set[asyncio.Task[None]] = set()
+        self._missing: dict[str, str] = {}
         self.table, self.shares = Table(), dict[str, float]()
-        self.serial, self.failed = -1, ""
+        self.serial, self.refused = -1, ""
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why a deployment does not start, by its name."""
+        return self._missing | {name: t.failed for name, t in self.table.deployments.items() if t.failed}
 
     async def follow(self) -> None:
         """Do what is wanted: start what is new, then send requests there, then end what is no longer wanted.
 
-        Where that fails, what was before goes on, and `failed` says why.
+        Where that fails, what was before goes on, and `refused` says why. Only at first, when there is nothing before,
+        one deployment with live requests is enough: better some of them than none.
         """
         try:
             state = self._endpoint.state()
-        except Fault as error:  # somebody edits the file
-            self.failed = str(error)
-            return
-        if state.serial == self.serial:
-            return
-        old = self.table.deployments
-        try:
+            if state.serial == self.serial:
+                return
             state.check()
-            new = {name: self._made(name, place.version) for name, place in state.deployments.items()}
-            fresh = [target for name, target in new.items() if target is not old.get(name)]
-            started = await asyncio.gather(*(target.start() for target in fresh), return_exceptions=True)
-            if failed := [found for found in started if found]:
-                for target, found in zip(fresh, started, strict=True):
-                    if not found:
-                        self._end(target)
-                raise failed[0]
-        except (ProjectError, OSError) as error:
-            self.serial, self.failed = state.serial, str(error)
+        except Fault as error:  # somebody edits the file
+            self.serial, self.refused = -1, str(error)
             return
-        self.table = Table.of(state, new)
+        except UsageError as error:
+            self.serial, self.refused = state.serial, str(error)
+            return
+        old, new, missing = self.table.deployments, dict[str, Upstream](), dict[str, str]()
+        for name, place in state.deployments.items():
+            try:
+                new[name] = self._made(name, place)
+            except ProjectError as error:
+                missing[name] = str(error)
+        fresh = [target for name, target in new.items() if target is not old.get(name)]
+        await asyncio.gather(*(target.start() for target in fresh))
+        failed = missing | {target.name: target.failed for target in fresh if target.failed}
+        live = {name for name, place in state.deployments.items() if place.traffic}
+        if failed and (old or live <= set(failed)):
+            for target in fresh:
+                self._end(target)
+            self.serial, self.refused = state.serial, " ".join(failed.values())
+            return
+        self.table, self._missing = Table.of(state, new), missing
         self.shares = {name: place.traffic for name, place in state.deployments.items()}
-        self.serial, self.failed = state.serial, ""
+        self.serial, self.refused = state.serial, ""
         for target in old.values():
             if target not in new.values():
                 self._end(target)
 
-    def _made(self, name: str, number: int) -> Upstream:
+    def _made(self, name: str, place: Deployed) -> Upstream:
+        """The deployment that runs already; another one where it does not run and shall get more requests."""
         known = self.table.deployments.get(name)
-        if known and known.version.version == number:
+        more = place.traffic > self.shares.get(name, 0)
+        if known and known.version.version == place.version and (known.runs or not more):
             return known
-        version = self._registry.get(number)
-        return Upstream(name, version, self._registry.model(version), self._root, self._log)
+        version = self._registry.get(place.version)
+        return Upstream(name, version, self._registry.model(version), self._root, self._log, self._lost)
 
     def _end(self, target: Upstream) -> None:
         task = asyncio.create_task(target.stop())

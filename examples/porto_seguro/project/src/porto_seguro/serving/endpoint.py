@@ -31,7 +31,7 @@ class Release(Struct, kw_only=True):
     since: str  # when the stage began
     began: str  # when the release began
     status: Literal["running", "promoting", "done", "rolled back", "aborted"] = "running"
-    seen: dict[str, "Seen"] = {}  # what the router had counted when the stage began
+    seen: dict[str, "Seen"] = {}  # what was counted when the stage began
     history: list[str] = []  # in words
 
 
@@ -89,15 +89,31 @@ class Seen(Struct):
     errors: int = 0  # answers of 500 and above, or none
     refused: int = 0  # answers of 400 to 499
     seconds: list[int] = []
+    counter: str = ""  # who counted; another one began at zero
 
     def since(self, before: "Seen | None") -> "Seen":
-        """What came after `before`; counts that are lower than then begin anew, for the router did."""
-        if before is None or before.requests > self.requests or len(before.seconds) != len(self.seconds):
+        """What came after `before`; all of it, if somebody else counted then: the router was started again."""
+        if before is None or before.counter != self.counter:
             return self
         seconds = [a - b for a, b in zip(self.seconds, before.seconds, strict=True)]
         return Seen(
             self.requests - before.requests, self.errors - before.errors, self.refused - before.refused, seconds
         )
+
+
+class Status(Struct, kw_only=True):
+    """What an endpoint tells of itself."""
+
+    seen: dict[str, Seen]  # what was counted so far, by deployment
+    settled: bool = True  # whether the newest state was taken or refused already
+    refused: str = ""  # why it was refused, so that an older one goes on
+    failed: dict[str, str] = {}  # why a deployment does not start, by its name
+    logged: bool = True  # whether scores go into the prediction log
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it shall be, in sentences."""
+        return [text for text in (self.refused, *self.failed.values()) if text]
 
 
 class Endpoint(Protocol):
@@ -113,8 +129,8 @@ class Endpoint(Protocol):
             Fault: a deployment does not start; what was before goes on.
         """
 
-    def seen(self) -> dict[str, Seen]:
-        """What was counted so far, by deployment.
+    def status(self) -> Status:
+        """What it counted, and what does not run.
 
         Raises:
             Fault: the endpoint does not answer.

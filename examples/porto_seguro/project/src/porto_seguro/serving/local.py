@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import filelock
 import msgspec
@@ -16,10 +15,20 @@ from .. import clock
 from ..errors import Fault, UsageError
 from ..registry import Version
 from ..table import replacing
-from .endpoint import Seen, State
+from .endpoint import State, Status
 
 FILE, ADDRESS = "endpoint.json", "endpoint.address.json"
 PATIENCE = 120.0  # seconds until a router must have done what is wanted
+# The router is on this machine, whatever proxy leads out of it.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class Told(Status, kw_only=True):
+    """What the router tells at `/endpoint`; `serial` is of the newest state that it took or refused."""
+
+    router: str
+    url: str
+    serial: int
 
 
 class LocalEndpoint:
@@ -32,14 +41,14 @@ class LocalEndpoint:
         self._lock = root / ".endpoint.lock"
 
     @contextmanager
-    def only_one(self) -> Iterator[None]:
-        """One command at a time changes the endpoint.
+    def only_one(self, patient: bool = False) -> Iterator[None]:
+        """One command at a time changes the endpoint; who is patient waits for the other one.
 
         Raises:
             Fault: another one does.
         """
         try:
-            with filelock.FileLock(self._lock, timeout=0):
+            with filelock.FileLock(self._lock, timeout=PATIENCE if patient else 0):
                 yield
         except filelock.Timeout:
             raise Fault("Another command is changing the endpoint right now; try again when it has finished.") from None
@@ -67,12 +76,12 @@ class LocalEndpoint:
             return
         end = clock.seconds() + PATIENCE
         while clock.seconds() < end:
-            told = self._ask()
-            if told and told["serial"] >= state.serial:
-                if told["failed"]:
+            told = self.told()
+            if told and told.serial >= state.serial:
+                if told.refused:
                     before.serial = state.serial + 1
                     self._write(before)
-                    raise Fault(told["failed"])
+                    raise Fault(told.refused)
                 return
             time.sleep(0.05)
         raise Fault("The router does not do what is wanted of it; see what `serve` says.")
@@ -107,32 +116,36 @@ class LocalEndpoint:
             state = self.state()
             if running := state.under_way():
                 raise UsageError(f"Version {running.version} is being released; first: release abort")
-            self.apply(state.swap(version))
+            wanted, told = state.swap(version), self.told()
+            if told and told.refused and told.serial == state.serial:  # a crash: what is idle there may never have run
+                wanted.deployments = {name: place for name, place in wanted.deployments.items() if place.traffic}
+            self.apply(wanted)
 
     def _write(self, state: State) -> None:
         with replacing(self._path) as part:
             part.write_bytes(msgspec.json.format(msgspec.json.encode(state)))
 
-    def seen(self) -> dict[str, Seen]:
-        """What the router counted."""
-        told = self._ask()
+    def status(self) -> Status:
+        """What the router tells."""
+        told = self.told()
         if told is None:
             raise Fault("Nothing is served: a release is judged by what requests show, so start it first: serve")
-        return msgspec.convert(told["seen"], dict[str, Seen])
+        told.settled = told.serial == self.state().serial
+        return told
 
     def address(self) -> str | None:
         """Where the router answers; None if none runs."""
-        told = self._ask()
-        return told and str(told["url"])
+        told = self.told()
+        return told.url if told else None
 
-    def _ask(self) -> Any:
+    def told(self) -> Told | None:
         """What the router tells; None if another one answers at its address, or none."""
         try:
             noted = json.loads(self._address.read_bytes())
-            with urllib.request.urlopen(f"{noted['url']}/endpoint", timeout=5) as answer:
-                told = json.loads(answer.read())
+            with _open(f"{noted['url']}/endpoint", timeout=5) as answer:
+                told = msgspec.json.decode(answer.read(), type=Told)
             # Not one of another project, nor of that of which this one is a copy.
-            return told if told["router"] == noted["router"] and told["router"].startswith(self._name) else None
+            return told if told.router == noted["router"] and told.router.startswith(self._name) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -9,6 +9,13 @@ from ..contract import Column, Contract
 
 _JSON = {"integer": "integer", "number": "number", "boolean": "boolean"}
 SHAPES = ("objects", "lists", "input_data")
+PROBLEM = "#/components/schemas/Problem"
+REFUSED = {
+    "400": "Not JSON.", "401": "No token, or a wrong one.", "404": "There is no deployment of that name.",
+    "408": "The body came too slowly.", "413": "Too many rows or bytes.", "415": "Not application/json.",
+    "422": "Against the contract; errors says where.", "429": "Too many requests at once; see Retry-After.",
+    "500": "A fault.", "503": "No deployment answers; see Retry-After.", "504": "The deployment takes too long.",
+}  # fmt: skip
 
 
 def _cell(column: Column) -> dict[str, Any]:
@@ -109,12 +116,10 @@ def document(contract: Contract, version: str, api: str, secured: bool) -> dict[
             "result": {"type": "array", "items": one, "description": f"For each row, {what}."},
             "classes": {"type": "array", "description": "Their order in `result`, where there are several."},
             "ids": {"type": "array", "items": {"type": "string"}},
-            "model_version": {"type": "string"},
-            "deployment": {"type": "string"},
-            "request_id": {"type": "string"},
+            "model_version": {"type": "string"}, "deployment": {"type": "string"}, "request_id": {"type": "string"},
             "explanation": {"type": "object", "description": "What each feature adds to the raw score (log-odds)."},
         },
-    }
+    }  # fmt: skip
     problem = {
         "type": "object",
         "required": ["type", "title", "status", "detail"],
@@ -134,9 +139,10 @@ def document(contract: Contract, version: str, api: str, secured: bool) -> dict[
         },
     }  # fmt: skip
 
-    def refused(text: str) -> dict[str, Any]:
-        schema = {"$ref": "#/components/schemas/Problem"}
-        return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+    refused = {
+        code: {"description": text, "content": {"application/problem+json": {"schema": {"$ref": PROBLEM}}}}
+        for code, text in REFUSED.items()
+    }
 
     def told(text: str, media: str = "text/plain") -> dict[str, Any]:
         return {"responses": {"200": {"description": text, "content": {media: {}}}}}
@@ -145,33 +151,21 @@ def document(contract: Contract, version: str, api: str, secured: bool) -> dict[
         "name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},
         "description": "Also say what each feature adds.",
     }  # fmt: skip
+    addressed = {
+        "name": "azureml-model-deployment", "in": "header", "schema": {"type": "string"},
+        "description": "The deployment that shall answer; without it, the endpoint's traffic decides.",
+    }  # fmt: skip
     paths: dict[str, Any] = {
-        "/score": {
-            "post": {
-                "operationId": "score",
-                "summary": "Score rows",
-                "parameters": [explain],
-                "requestBody": {
-                    "required": True,
-                    "content": {
-                        "application/json": {
-                            "schema": {"oneOf": [{"$ref": f"#/components/schemas/{s}"} for s in SHAPES]},
-                            "examples": examples,
-                        }
-                    },
-                },
-                "responses": {
-                    "200": {
-                        "description": "A score for each row, in order.",
-                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
-                    },
-                    "400": refused("Not JSON."), "401": refused("No token, or a wrong one."),
-                    "408": refused("The body came too slowly."), "413": refused("Too many rows or bytes."),
-                    "415": refused("Not application/json."), "422": refused("Against the contract; errors says where."),
-                    "429": refused("Too many requests at once; see Retry-After."), "500": refused("A fault."),
-                },
-            }
-        },
+        "/score": {"post": {
+            "operationId": "score", "summary": "Score rows", "parameters": [explain, addressed],
+            "requestBody": {"required": True, "content": {"application/json": {
+                "schema": {"oneOf": [{"$ref": f"#/components/schemas/{s}"} for s in SHAPES]}, "examples": examples,
+            }}},
+            "responses": {"200": {
+                "description": "A score for each row, in order.",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
+            }} | refused,
+        }},
         "/livez": {"get": told("The process runs.")},
         "/readyz": {"get": told("The model is loaded.")},
         "/metrics": {"get": told("Prometheus metrics.")},
@@ -196,7 +190,9 @@ def document(contract: Contract, version: str, api: str, secured: bool) -> dict[
             "bearer": {"type": "http", "scheme": "bearer"},
             "key": {"type": "apiKey", "in": "header", "name": "api-key"},
         }
-        paths["/score"]["post"]["security"] = [{"bearer": []}, {"key": []}]
+        for operation in (paths["/score"]["post"], paths["/model"]["get"]):
+            operation["security"] = [{"bearer": []}, {"key": []}]
+            operation["responses"]["401"] = refused["401"]
     return found
 
 
@@ -223,6 +219,7 @@ def page(spec: dict[str, Any]) -> str:
         "ROWS": "".join(lines),
         "ANSWERS": answers,
         "EXAMPLE": html.escape(example),
+        "TOKEN": '<label>token <input id="token" type="password"></label>' if "security" in post else "",
     }
     text = PAGE
     for key, value in parts.items():
@@ -238,12 +235,13 @@ button { font: inherit; padding: 4px 16px; margin: 8px 0 } p { white-space: pre-
 </style><h1>%TITLE%</h1><p>%ABOUT%</p>
 <p>For programs: <a href="openapi.json">openapi.json</a>. Also: <a href="model">model</a>, <a href="metrics">metrics</a>.</p>
 <h2>Try it: POST /score</h2><textarea id="body">%EXAMPLE%</textarea>
-<label><input type="checkbox" id="why"> explain</label> <button id="send">Send</button><pre id="answer"></pre>
+<label><input type="checkbox" id="why"> explain</label> %TOKEN% <button id="send">Send</button><pre id="answer"></pre>
 <h2>Answers</h2><table><tr><th>status</th><th>meaning</th></tr>%ANSWERS%</table>
 <h2>A row</h2><table><tr><th>column</th><th>type</th><th>range</th><th></th></tr>%ROWS%</table><script>
 document.getElementById("send").onclick = async () => {
   const why = document.getElementById("why").checked ? "?explain=true" : "";
-  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: document.getElementById("body").value };
+  const headers = { "Content-Type": "application/json", "api-key": document.getElementById("token")?.value ?? "" };
+  const init = { method: "POST", headers, body: document.getElementById("body").value };
   const answer = await fetch("score" + why, init);
   document.getElementById("answer").textContent = answer.status + " " + JSON.stringify(await answer.json(), null, 2);
 };

@@ -33,13 +33,24 @@ class Body(Struct, forbid_unknown_fields=True):
     params: dict[str, Any] | None = None
 
 
-class Invalid(Exception):
-    """A request that is refused; `errors` names row (from 0), column, rule and value."""
+Refused = tuple[str, str, int]  # column, rule, and how many of the cells broke it
 
-    def __init__(self, status: int, cause: str, detail: str, errors: Sequence[dict[str, Any]] = ()) -> None:
-        """Give the HTTP status, the cause for the metrics, a sentence, and the cells that are wrong."""
+
+class Invalid(Exception):
+    """A request that is refused; `errors` names row (from 0), column, rule and value, of the first cells of each."""
+
+    def __init__(
+        self,
+        status: int,
+        cause: str,
+        detail: str,
+        errors: Sequence[dict[str, Any]] = (),
+        cells: Sequence[Refused] = (),
+    ) -> None:
+        """Give the HTTP status, the cause for the metrics, a sentence, cells that are wrong, and how many are in all."""
         super().__init__(detail)
-        self.status, self.cause, self.detail, self.errors = status, cause, detail, list(errors)
+        self.status, self.cause, self.detail = status, cause, detail
+        self.errors, self.cells = list(errors), list(cells)
 
 
 class Rows(Struct):
@@ -144,7 +155,7 @@ class Reader:
         self._even(rows, len(columns))
         where = {name: n for n, name in enumerate(columns)}
         if absent := [name for name in self._names if name not in where]:
-            raise Invalid(422, "contract", f"The rows lack {_some(absent)}.", [_missing(name) for name in absent])
+            raise _lacking("The rows lack", [_missing(name) for name in absent], len(rows))
         cells = list(map(_picker([where[name] for name in self._names]), rows))
         return cells, self._ids([row[where[self._id]] for row in rows]) if self._id in where else None
 
@@ -156,8 +167,7 @@ class Reader:
                 if not isinstance(row, dict):
                     raise Invalid(422, "type", f"Row {n} is no object, but row 0 is.") from None
                 if absent := [name for name in self._names if name not in row]:
-                    errors = [_missing(name, n) for name in absent]
-                    raise Invalid(422, "contract", f"Row {n} lacks {_some(absent)}.", errors) from None
+                    raise _lacking(f"Row {n} lacks", [_missing(name, n) for name in absent], 1) from None
             raise
         named = self._id is not None and all(self._id in row for row in rows)
         return cells, self._ids([row[self._id] for row in rows]) if named else None
@@ -167,7 +177,7 @@ class Reader:
         return values if all(isinstance(v, str | int) and not isinstance(v, bool) for v in values) else None
 
     def _slowly(self, cells: list[Cells]) -> tuple[Matrix, dict[str, int]]:
-        raw = pl.DataFrame([_series(c.name, [row[n] for row in cells]) for n, c in enumerate(self._columns)])
+        raw = pl.DataFrame([as_series(c.name, [row[n] for row in cells]) for n, c in enumerate(self._columns)])
         frame, problems = clean(raw, self._columns, ".", -1)  # rows of a request count from 0
         broken = {p.column for p in problems}
         contract = msgspec.structs.replace(
@@ -182,7 +192,7 @@ class Reader:
             ]
             first = errors[0]
             detail = f"Row {first['row']}: {first['column']} {first['rule']} ({first['value']})."
-            raise Invalid(422, "contract", detail, errors)
+            raise Invalid(422, "contract", detail, errors, [(p.column, p.rule, p.count) for p in problems])
         model = self._model
         return model.encoder.transform(model.features(frame)), model.encoder.unseen(frame)
 
@@ -199,16 +209,19 @@ def _picker(keys: Sequence[Any]) -> Callable[[Any], Cells]:
     return lambda row: (row[keys[0]],)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _lacking(what: str, errors: list[dict[str, Any]], rows: int) -> Invalid:
+    names = [e["column"] for e in errors]
+    some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    cells = [(e["column"], e["rule"], rows) for e in errors]
+    return Invalid(422, "contract", f"{what} {some}.", errors, cells)
 
 
 def _missing(name: str, row: int | None = None) -> dict[str, Any]:
     return ({} if row is None else {"row": row}) | {"column": name, "rule": "must be there"}
 
 
-def _series(name: str, cells: list[Any]) -> pl.Series:
-    """Cells of any JSON kinds as a column; kinds that do not go together become text."""
+def as_series(name: str, cells: list[Any]) -> pl.Series:
+    """Return cells of any JSON kinds as a column; kinds that do not go together become text."""
     kinds = {type(cell) for cell in cells} - {type(None)}
     if kinds <= {bool}:
         return pl.Series(name, cells, pl.Boolean)

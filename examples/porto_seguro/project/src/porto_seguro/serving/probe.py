@@ -1,8 +1,10 @@
 """Functional tests of a running service, made from the contract: does it do what its callers count on?"""
 
+import ipaddress
 import json
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from math import isfinite
@@ -39,6 +41,9 @@ class Endpoint:
         """Remember the address, with or without `/score` at its end; the token comes from SCORING_TOKEN."""
         self.url = url.rstrip("/").removesuffix("/score")
         self._timeout = timeout
+        # A proxy that leads out of this machine does not lead to what runs on it.
+        proxies: dict[str, str] | None = {} if _is_here(self.url) else None
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler(proxies)).open
         self.median_ms: float | None = None  # of single rows, once it was measured
         token = os.environ.get(TOKEN)
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -53,7 +58,7 @@ class Endpoint:
         request = urllib.request.Request(self.url + path, content, self._headers | headers)
         try:
             try:
-                with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                with self._open(request, timeout=self._timeout) as answer:
                     status, text = answer.status, answer.read()
             except urllib.error.HTTPError as error:
                 status, text = error.code, error.read()
@@ -63,6 +68,15 @@ class Endpoint:
             return status, json.loads(text)
         except ValueError:
             return status, text
+
+
+def _is_here(url: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    try:
+        host = urllib.parse.urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def check_endpoint(endpoint: Endpoint, contract: Contract, latency_ms: float) -> list[Check]:

@@ -20,6 +20,7 @@ from .outcomes import known
 from .predictions import newest_scores
 
 MIRROR = "mirror"
+NO_LOG = "the service keeps no prediction log; start `serve` again without --no-log"
 ROWS = 20_000  # of the newest scores are enough to compare
 
 
@@ -66,10 +67,21 @@ class Releases:
             version=version, candidate=state.idle(), base=base, stage=self._stages[0], since=_now(), began=_now()
         )
         self._say(release, f"version {version} begins as {release.candidate} beside {base} (version {now.version})")
-        release.seen = self._endpoint.seen()
+        status = self._endpoint.status()
+        if not status.logged and len(self._stages) > 1:
+            raise UsageError(f"Scores are what a release compares: {NO_LOG}")
+        release.seen = status.seen
         release.seen.pop(release.candidate, None)
-        self._enter(state, release)
-        return self._ended() or Step("started", release, release.history[-1:])
+        return self._enter(state, release, Step("started", release, release.history[-1:]))
+
+    def go_on(self, version: int, begun: bool) -> Step:
+        """Start the release of a version, or judge it; one that has `begun` may have been ended by somebody else."""
+        release = self._endpoint.state().release
+        if release and release.version == version and release.status in ("running", "promoting"):
+            return self.step()
+        if release and release.version == version and begun:
+            return Step(release.status, release, release.history[-1:])
+        return self.start(version)
 
     def step(self) -> Step:
         """Judge the present stage; move on, hold, or go back.
@@ -79,11 +91,24 @@ class Releases:
             Fault: the endpoint does not answer; the release stays as it is.
         """
         state, release = self._under_way()
+        if release.stage not in self._stages:
+            raise UsageError(
+                f"The release is in the stage {release.stage}, which conf/project.yaml no longer has: put it back, or "
+                "release abort"
+            )
+        if self._promoted(release):
+            return self._done(state, release)
+        if state.deployments != self._places(state, release):  # somebody's hand
+            self._endpoint.apply(State(self._places(state, release), release))
+        status = self._endpoint.status()
+        if not status.settled:
+            return Step("held", release, ["the endpoint is not yet as it shall be"])
+        # Refused: who wrote this state died before it could take it back.
+        if broken := [text for text in (status.refused, status.failed.get(release.candidate)) if text]:
+            return self._back(state, release, "rolled back", broken)
         if release.status == "promoting":
-            return self._ended() or Step("held", release, [])
-        if state.deployments != self._places(state, release):  # a crash, or somebody's hand
-            self._enter(state, release)
-        seen = {name: found.since(release.seen.get(name)) for name, found in self._endpoint.seen().items()}
+            return self._done(state, release)
+        seen = {name: found.since(release.seen.get(name)) for name, found in status.seen.items()}
         findings = self._compare(state, release, seen)
         broken = [str(f) for f in findings if not f.kept]
         if broken:
@@ -92,7 +117,8 @@ class Releases:
         if count < self._rollout.requests:
             return Step("held", release, [f"{count} of {self._rollout.requests} requests so far"], findings)
         if not any("PSI" in f.name for f in findings):
-            return Step("held", release, ["there are not enough scores of both in the prediction log yet"], findings)
+            few = "there are not enough scores of both in the prediction log yet"
+            return Step("held", release, [few if status.logged else NO_LOG], findings)
         ends = datetime.fromisoformat(release.since) + timedelta(minutes=self._rollout.minutes)
         if clock.now() < ends:
             return Step("held", release, [f"the stage lasts until {ends.isoformat(timespec='seconds')}"], findings)
@@ -101,35 +127,31 @@ class Releases:
     def abort(self) -> Step:
         """Give all of the traffic back to the version that had it."""
         state, release = self._under_way()
-        if release.status == "promoting":
-            raise UsageError("It has all of the traffic already: release step, then rollback")
-        return self._back(state, release, "aborted", ["somebody asked for it"], [])
+        if self._promoted(release):
+            raise UsageError("It is the champion already: release step, then rollback")
+        return self._back(state, release, "aborted", ["somebody asked for it"])
 
     def _under_way(self) -> tuple[State, Release]:
         state = self._endpoint.state()
         release = state.under_way()
         if release is None:
             raise UsageError("No release is under way: release start VERSION")
-        if release.stage not in self._stages:
-            raise UsageError(
-                f"The release is in the stage {release.stage}, which conf/project.yaml no longer has: put it back, or "
-                "release abort"
-            )
         return state, release
 
     def _on(self, state: State, release: Release, findings: list[Finding]) -> Step:
         left = release.stage
         release.stage, release.since = self._stages[self._stages.index(left) + 1], _now()
         self._say(release, f"{_words(left)} went well; now {_words(release.stage)}")
-        release.seen = self._endpoint.seen()
-        self._enter(state, release)
-        return self._ended(findings) or Step("moved on", release, release.history[-1:], findings)
+        release.seen = self._endpoint.status().seen
+        return self._enter(state, release, Step("moved on", release, release.history[-1:], findings))
 
-    def _enter(self, state: State, release: Release) -> None:
-        """Make the traffic that of the stage; traffic and stage are one write."""
+    def _enter(self, state: State, release: Release, step: Step) -> Step:
+        """Make the traffic that of the stage, in one write; with all of the traffic, the version becomes champion."""
         if release.stage == "100":
             release.status = "promoting"
-        self._endpoint.apply(State(self._places(state, release), release))
+        wanted = State(self._places(state, release), release)
+        self._endpoint.apply(wanted)
+        return self._done(wanted, release, step.findings) if release.status == "promoting" else step
 
     def _places(self, state: State, release: Release) -> dict[str, Deployed]:
         share = 0 if release.stage == MIRROR else int(release.stage)
@@ -139,25 +161,28 @@ class Releases:
             release.candidate: Deployed(release.version, share, copies),
         }
 
-    def _ended(self, findings: list[Finding] | None = None) -> Step | None:
+    def _promoted(self, release: Release) -> bool:
+        """Whether all but the last write was done."""
+        champion = self._project.registry.champion()
+        return release.status == "promoting" and champion is not None and champion.version == release.version
+
+    def _done(self, state: State, release: Release, findings: list[Finding] | None = None) -> Step:
         """With all of the traffic, the version becomes champion; doing this twice does no harm."""
-        state = self._endpoint.state()
-        release = state.release
-        if release is None or release.status != "promoting":
-            return None
         with only_one(self._project.root):
             self._project.registry.promote(release.version)
         release.status = "done"
         self._say(release, f"version {release.version} is champion")
-        self._endpoint.apply(state)
+        self._endpoint.apply(State(state.deployments, release))
         return Step("done", release, release.history[-1:], findings or [])
 
-    def _back(self, state: State, release: Release, did: str, reasons: list[str], findings: list[Finding]) -> Step:
+    def _back(
+        self, state: State, release: Release, did: str, reasons: list[str], findings: list[Finding] | None = None
+    ) -> Step:
         assert did in ("rolled back", "aborted")
         release.status = did  # type: ignore[assignment]
         self._say(release, f"{did} in the stage {release.stage}: {'; '.join(reasons)}")
         self._endpoint.apply(State({release.base: Deployed(state.deployments[release.base].version, 100)}, release))
-        return Step(did, release, reasons, findings)
+        return Step(did, release, reasons, findings or [])
 
     def _compare(self, state: State, release: Release, seen: dict[str, Seen]) -> list[Finding]:
         data, contract = self._project.root / "data", self._project.contract

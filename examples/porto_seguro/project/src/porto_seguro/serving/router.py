@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
 import secrets
 import sys
@@ -11,21 +12,24 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..config import Serving
+from ..config import TOKEN, Serving
 from ..registry import Registry
 from ..table import replacing
 from .deployments import Deployments
-from .local import ADDRESS, name_of
+from .local import ADDRESS, Told, name_of
 from .payload import Invalid
-from .telemetry import RouterMetrics, one_page
-from .upstream import Answer, Upstream
-from .wire import problem, read_body
+from .telemetry import Labelled, RouterMetrics, Written, one_page
+from .upstream import Upstream
+from .wire import TOKEN_WANTED, Answer, has_token, problem, read_body
 
 HEADER = b"azureml-model-deployment"
+ROUTER = "router"  # as a deployment in the metrics, where it answers itself
+TRIED = "tried"  # a deployment was asked, and that was counted
 MIRRORED = 64  # copies under way; beyond, a request is not copied
 LOOK_SECONDS = 0.1
 # What concerns one connection only (RFC 9110, 7.6.1), and what is written anew.
@@ -41,13 +45,17 @@ class Router:
     def __init__(self, root: Path, registry: Registry, limits: Serving, url: str, log: Path | None) -> None:
         """Prepare; `url` is where the router answers, `log` the folder of the prediction log."""
         self._root, self._limits, self._url = root, limits, url
-        self._name = f"{name_of(root)}-{secrets.token_hex(8)}"
-        self.deployments = Deployments(root, registry, log)
+        self._name, self._logged = f"{name_of(root)}-{secrets.token_hex(8)}", log is not None
+        self._token = os.environ.get(TOKEN, "").encode()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._copies = 0
-        self.metrics = RouterMetrics()
+        self._copies = self._in_flight = 0
+        self.metrics = RouterMetrics(int(limits.memory_mb * 1e6))
+        self.deployments = Deployments(root, registry, log, self.metrics.lost)
         self._registered = CollectorRegistry()
         self._registered.register(self.metrics)
+        self._registered.register(Labelled(ROUTER, ProcessCollector(registry=None)))
+        self._written = CollectorRegistry()
+        self._written.register(Written(root / "data" / "monitor"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; the lifespan starts and stops the deployments."""
@@ -67,18 +75,34 @@ class Router:
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         name = headers.setdefault(b"x-request-id", secrets.token_hex(8).encode())
+        scores = scope["path"] == "/score" and scope["method"] == "POST"  # nothing else has a body
+        self._in_flight += scores
         try:
-            body = await read_body(receive, headers, self._limits)
-            answer = await self._answer(scope, headers, body)
+            if scores:
+                self._admit(headers)
+            answer = await self._answer(
+                scope, headers, await read_body(receive, headers, self._limits) if scores else b""
+            )
         except ClientDisconnect:
             return
         except Invalid as error:
+            if scores and error.cause != TRIED:
+                self.metrics.count(ROUTER, error.status)
             await problem(error.status, error.detail, name.decode("latin-1"))(scope, receive, send)
             return
+        finally:
+            self._in_flight -= scores
         kept = [(key, value) for key, value in answer.headers if key not in HOP]
         length = (b"content-length", str(len(answer.body)).encode())
         await send({"type": "http.response.start", "status": answer.status, "headers": [*kept, length]})
         await send({"type": "http.response.body", "body": answer.body})
+
+    def _admit(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse what need not be read: what waits in memory would be bounded by nothing else."""
+        if not has_token(headers, self._token):
+            raise Invalid(401, "auth", TOKEN_WANTED)
+        if self._in_flight > self._limits.max_in_flight * max(1, len(self.deployments.table.deployments)):
+            raise Invalid(429, "busy", "Too many requests at once; try again in a second.")
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> Answer:
         table, named = self.deployments.table, headers.get(HEADER, b"").decode("latin-1")
@@ -87,6 +111,7 @@ class Router:
             detail = f"There is no deployment {named}." if named else "No deployment answers yet."
             raise Invalid(404 if named else 503, "", detail)
         content = _request(scope, headers, body)
+        del body  # it may be large
         counted = scope["path"] == "/score"
         if table.mirror and not named and counted and random.random() < table.mirrored:
             self._mirror(table.mirror, content)
@@ -97,7 +122,7 @@ class Router:
             if not named and (other := self.deployments.table.other(target)):
                 with contextlib.suppress(OSError):
                     return await self._ask(other, content, counted)
-            raise Invalid(503, "", f"The deployment {target.name} does not answer.") from None
+            raise Invalid(503, TRIED, f"The deployment {target.name} does not answer.") from None
 
     async def _ask(self, target: Upstream, content: bytes, counted: bool) -> Answer:
         target.in_flight += 1  # at once, so that nobody stops it meanwhile
@@ -109,7 +134,7 @@ class Router:
             return answer
         except TimeoutError:
             status = 504
-            raise Invalid(504, "", f"The deployment {target.name} takes too long.") from None
+            raise Invalid(504, TRIED, f"The deployment {target.name} takes too long.") from None
         finally:
             target.in_flight -= 1
             if counted:
@@ -142,32 +167,32 @@ class Router:
         task.add_done_callback(self._tasks.discard)
 
     async def _pages(self) -> bytes:
-        """The metrics of all deployments and of the router on one page."""
-        found = []
-        self.metrics.shares = self.deployments.shares
+        """The metrics of all deployments, of the router, and of commands (`data/monitor/*.prom`) on one page."""
+        found, up = [], dict.fromkeys(self.deployments.shares, 0.0)
         for target in self.deployments.table.deployments.values():
-            self.metrics.up[target.name] = 0.0
             with contextlib.suppress(OSError, TimeoutError):
                 found.append((await asyncio.wait_for(target.get("/metrics"), 5)).body)
-                self.metrics.up[target.name] = 1.0
-        return one_page([generate_latest(self._registered), *found])
+                up[target.name] = 1.0
+        self.metrics.shares, self.metrics.up = self.deployments.shares, up
+        written = await asyncio.to_thread(generate_latest, self._written)
+        return one_page([generate_latest(self._registered), *found, written])
 
-    def _told(self) -> dict[str, Any]:
+    def _told(self) -> Told:
         """What commands want to know."""
-        seen = {name: target.seen() for name, target in self.deployments.table.deployments.items()}
-        return {
-            "router": self._name,
-            "url": self._url,
-            "serial": self.deployments.serial,
-            "failed": self.deployments.failed,
-            "seen": seen,
-        }
+        found = self.deployments
+        return Told(
+            router=self._name, url=self._url, serial=found.serial, refused=found.refused, failed=found.failed,
+            seen={name: target.seen() for name, target in found.table.deployments.items()}, logged=self._logged,
+        )  # fmt: skip
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         await self.deployments.follow()
-        if self.deployments.failed:
-            return await send({"type": "lifespan.startup.failed", "message": self.deployments.failed})
+        if self.deployments.refused:
+            await self.deployments.end()
+            return await send({"type": "lifespan.startup.failed", "message": self.deployments.refused})
+        for name, reason in self.deployments.failed.items():
+            print(f"{name} does not run: {reason}", file=sys.stderr, flush=True)
         with replacing(self._root / "data" / ADDRESS) as part:
             part.write_text(json.dumps({"url": self._url, "router": self._name}), "utf-8")
         watcher = asyncio.create_task(self._watch())
@@ -185,8 +210,8 @@ class Router:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.deployments.follow()
-            if self.deployments.failed != told:
-                told = self.deployments.failed
+            if self.deployments.refused != told:
+                told = self.deployments.refused
                 print(told or "All is well again.", file=sys.stderr, flush=True)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 
-from ..artifact import Engine, Model
+from ..artifact import Model
 from ..encode import Matrix, Vector
 from ..errors import UsageError
-from .explain import contributions
+from ..explain import contributions
 from .fast import Cells
 from .payload import Invalid, Reader, Rows
 
@@ -41,12 +41,12 @@ def _settle(waiting: list[tuple[Cells, asyncio.Future[Found]]], results: list[Fo
 class Scorer:
     """Scores the rows of requests with one model."""
 
-    def __init__(self, model: Model, engine: Engine, max_rows: int) -> None:
+    def __init__(self, model: Model, max_rows: int) -> None:
         """Prepare; a request may hold `max_rows` rows."""
         self._model = model
         self.reader = Reader(model, max_rows)
         # What takes milliseconds goes to a thread, so that the service goes on answering others.
-        self._quick = engine == "onnx" and self.reader.quick
+        self._quick = model.engine == "onnx" and self.reader.quick
         self._waiting: list[tuple[Cells, asyncio.Future[Found]]] = []
         self._turns: asyncio.Task[None] | None = None
 

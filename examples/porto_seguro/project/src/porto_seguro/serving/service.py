@@ -1,7 +1,6 @@
 """How the scoring service answers: one deployment of one model version."""
 
 import contextlib
-import hmac
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -21,14 +20,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from .. import clock
-from ..artifact import Engine, Model
+from ..artifact import Model
 from ..config import TOKEN, Serving
 from .openapi import document, page
 from .payload import Invalid
 from .predictions import PredictionLog
 from .scorer import Scored, Scorer
 from .telemetry import Labelled, Metrics
-from .wire import problem, read_body
+from .wire import TOKEN_WANTED, has_token, problem, read_body
 
 API = "1.0"  # of the requests and answers; it does not change with the model
 _encode = msgspec.json.Encoder().encode
@@ -40,7 +39,6 @@ class Deployment(msgspec.Struct, kw_only=True):
     model: Model
     version: str
     digest: str
-    engine: Engine
     name: str = "blue"
     log: Path | None = None
 
@@ -49,14 +47,20 @@ class Service:
     """The handlers of one deployment."""
 
     def __init__(self, deployment: Deployment, limits: Serving) -> None:
-        """Prepare; the log begins when the service starts."""
+        """Prepare; the log begins when the service starts.
+
+        Raises:
+            Fault: the estimator is what scores, and cannot be loaded.
+        """
         self.deployment, self.limits = deployment, limits
         model = deployment.model
-        self.scorer = Scorer(model, deployment.engine, limits.max_rows)
+        if model.engine == "native":
+            _ = model.estimator  # now, and not when somebody waits for an answer
+        self.scorer = Scorer(model, limits.max_rows)
         trained = datetime.fromisoformat(model.lineage["trained_at"]).timestamp()
         bounds = model.lineage.get("score_bounds", [])  # older versions have none
         memory = int(limits.memory_mb * 1e6)
-        self.metrics = Metrics(deployment.name, deployment.version, deployment.engine, trained, bounds, memory)
+        self.metrics = Metrics(deployment.name, deployment.version, model.engine, trained, bounds, memory)
         self.registry = CollectorRegistry()
         self.registry.register(self.metrics)
         self.registry.register(
@@ -97,6 +101,8 @@ class Service:
             answer = await self._answer(await read_body(receive, headers, self.limits), scope["query_string"], name)
         except Invalid as error:
             self.metrics.errors[error.cause] += 1
+            if self.log and error.cells:
+                self.log.refuse(name, error.cells)
             status, refusal = error.status, problem(error.status, error.detail, name, error.errors)
         except ClientDisconnect:
             return
@@ -144,11 +150,8 @@ class Service:
 
     def _admit(self, headers: dict[bytes, bytes]) -> None:
         """Refuse what need not be read."""
-        if self._token:
-            scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
-            given = bearer if scheme.lower() == b"bearer" else headers.get(b"api-key", b"")
-            if not hmac.compare_digest(given, self._token):
-                raise Invalid(401, "auth", "Send the token as `Authorization: Bearer ...` or `api-key: ...`.")
+        if not has_token(headers, self._token):
+            raise Invalid(401, "auth", TOKEN_WANTED)
         if self.metrics.in_flight > self.limits.max_in_flight:
             raise Invalid(429, "busy", "Too many requests at once; try again in a second.")
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
@@ -169,11 +172,13 @@ class Service:
         return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def model(self, request: Request) -> Response:
-        """Answer `GET /model`: what answers, and where it comes from."""
+        """Answer `GET /model`: what answers, and where it comes from; for whoever may ask for scores."""
+        if not has_token(dict(request.headers.raw), self._token):
+            return problem(401, TOKEN_WANTED, "")
         d = self.deployment
         contract = d.model.contract
         about = {
-            "deployment": d.name, "model_version": d.version, "digest": d.digest, "engine": d.engine, "api": API,
+            "deployment": d.name, "model_version": d.version, "digest": d.digest, "engine": d.model.engine, "api": API,
             "task": contract.task, "target": contract.target.name, "classes": contract.classes,
             "features": d.model.needs, "lineage": d.model.lineage,
         }  # fmt: skip

@@ -1,8 +1,10 @@
 """What a running service tells Prometheus."""
 
+import contextlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from ..encode import Vector
@@ -19,6 +22,7 @@ from ..metrics import watched
 from .predictions import PredictionLog
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+MEMORY_LIMIT = "Memory that the process may take; 0 for none."
 CAUSES = ("body", "type", "size", "contract", "auth", "busy", "model")
 
 
@@ -117,7 +121,7 @@ class Metrics(Collector):
         kept, dropped = (self.log.kept, self.log.dropped) if self.log else (0, 0)
         yield counter("scoring_log_rows", "Rows in the prediction log.", [], {(): float(kept)})
         yield counter("scoring_log_dropped", "Rows that the prediction log lost.", [], {(): float(dropped)})
-        yield gauge("scoring_memory_limit_bytes", "Memory that the process may take; 0 for none.", self._limit)
+        yield gauge("scoring_memory_limit_bytes", MEMORY_LIMIT, self._limit)
 
 
 class Labelled(Collector):
@@ -138,14 +142,16 @@ class Labelled(Collector):
 
 
 class RouterMetrics(Collector):
-    """The numbers of the router."""
+    """The numbers of the router; where it answers itself, it counts as the deployment `router`."""
 
-    def __init__(self) -> None:
-        """Begin at zero."""
+    def __init__(self, limit: int) -> None:
+        """Begin at zero; `limit` is as in `Metrics`."""
         self.requests: Counter[tuple[str, str]] = Counter()
         self.shares: dict[str, float] = {}
         self.up: dict[str, float] = {}
+        self.lost: Counter[str] = Counter()
         self.mirrored = self.dropped = 0
+        self._limit = limit
 
     def count(self, deployment: str, code: int) -> None:
         """Count a live request that a deployment answered, or did not."""
@@ -167,10 +173,35 @@ class RouterMetrics(Collector):
             for deployment, number in values.items():
                 family.add_metric([deployment], number)
             yield family
+        lost = CounterMetricFamily(
+            "router_log_lost_rows",
+            "Answered rows that a deployment had not logged when it ended.",
+            labels=["deployment"],
+        )
+        for deployment in {**self.shares, **self.lost}:
+            lost.add_metric([deployment], self.lost[deployment])
+        yield lost
+        limit = GaugeMetricFamily("scoring_memory_limit_bytes", MEMORY_LIMIT, labels=["deployment"])
+        limit.add_metric(["router"], self._limit)
+        yield limit
         yield CounterMetricFamily("router_mirrored", "Copies of requests that were sent.", value=self.mirrored)
         yield CounterMetricFamily(
             "router_mirror_dropped", "Copies that were not sent, for too many were under way.", value=self.dropped
         )
+
+
+class Written(Collector):
+    """What commands wrote into text files `*.prom`; one that cannot be read is left out."""
+
+    def __init__(self, folder: Path) -> None:
+        """Give the folder, which need not be there."""
+        self._folder = folder
+
+    def collect(self) -> Iterator[Metric]:
+        """Give what there is now."""
+        for path in sorted(self._folder.glob("*.prom")):
+            with contextlib.suppress(Exception):  # the parser raises whatever happens to it
+                yield from list(text_string_to_metric_families(path.read_text("utf-8")))
 
 
 def one_page(pages: Sequence[bytes]) -> bytes:
@@ -182,6 +213,7 @@ def one_page(pages: Sequence[bytes]) -> bytes:
             if line.startswith(b"# HELP "):
                 name = line.split(b" ")[2]
             lines = families.setdefault(name, [])
-            if not line.startswith(b"#") or line not in lines:
+            # One `# HELP name` and one `# TYPE name`, whatever they say.
+            if not line.startswith(b"#") or line.split(b" ")[:3] not in (known.split(b" ")[:3] for known in lines):
                 lines.append(line)
     return b"\n".join(line for lines in families.values() for line in lines) + b"\n"

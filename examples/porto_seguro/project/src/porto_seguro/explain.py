@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact import Model
-from ..encode import Matrix
-from ..errors import UsageError
+from .artifact import Model
+from .encode import Matrix
+from .errors import UsageError
 
 
 def contributions(model: Model, x: Matrix) -> dict[str, Any]:
