@@ -72,8 +72,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["env"])
 def life(session: nox.Session) -> None:
-    """Play the life of projects of every use case."""
-    run(session, "pytest", "tests/life", *session.posargs)
+    """Play the life of projects of every use case (`nox -s life -- FILE` plays one file)."""
+    if session.posargs:
+        return run(session, "pytest", *session.posargs)
+    # What compares times of answers has the machine to itself.
+    alone = ("tests/life/test_release.py", "tests/life/test_serving.py")
+    run(session, "pytest", "-n", "2", "--dist", "loadfile", "tests/life", *(f"--ignore={path}" for path in alone))
+    run(session, "pytest", *alone)
 
 
 @nox.session(venv_backend="none", requires=["env"])

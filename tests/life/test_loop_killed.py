@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from conftest import Bake
 
+KILLS = 6
 WEAK = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3, "min_samples_leaf": 400}}
 
 
@@ -51,13 +52,13 @@ def test_killed_anywhere_it_loses_and_doubles_nothing(bake: Bake, tmp_path: Path
     assert (code, [e["step"] for e in told["events"]][-1]) == (0, "promoted"), told
     change(project, model=recipe)
     sent = 1
-    for n in range(8):
+    for n in range(KILLS):
         path = inbox / f".{n}.csv"
         assert run(project, "data", "sample", "--rows", 500, "--seed", n + 1, "--output", path)[0] == 0
         path.replace(inbox / f"drop-{n}.csv")
         sent += 1
         process = start(project, "loop", "--once", "--json")
-        time.sleep(whole * (n + 1) / 9)
+        time.sleep(whole * (n + 1) / (KILLS + 1))
         process.send_signal(signal.SIGKILL)
         process.communicate()
     for _ in range(4):
@@ -70,7 +71,7 @@ def test_killed_anywhere_it_loses_and_doubles_nothing(bake: Bake, tmp_path: Path
     assert not list(inbox.glob("[!.]*"))
     versions = run(project, "data", "versions")[1]["versions"]
     assert len({v["version"] for v in versions}) == len(versions) == sent  # none is there twice
-    assert versions[-1]["rows"] == 12_000 + 8 * 500
+    assert versions[-1]["rows"] == 12_000 + KILLS * 500
     assert not list((project / "data").rglob(".part-*/new"))  # and no half one
     models = run(project, "models")[1]
     assert models["history"] == sorted(set(models["history"]))  # no half promotion: each once, in order

@@ -31,7 +31,8 @@ PANELS = (
             "6 hours": "deployment:scoring_errors:ratio_rate6h{WHERE}",
         },
         "percentunit",
-        about="Failures of the service, being too busy among them; a caller's bad request does not count.",
+        about="Failures of the service, being too busy among them; a caller's bad request does not count. "
+        "`router`: what it refused by itself, of all requests.",
     ),
     Panel(
         "Errors by cause",
@@ -56,10 +57,10 @@ PANELS = (
         about="What is wanted of the router; beside it, what it did.",
     ),
     Panel(
-        "Answers that the router passed on",
+        "Answers of the router",
         {"": "sum by (deployment, code) (rate(router_requests_total{WHERE}[RATE]))"},
         "reqps",
-        about="503 and 504: the deployment did not answer, or not in time.",
+        about="503 and 504: the deployment did not answer, or not in time; of `router`: it refused by itself.",
     ),
     Panel("Requests in flight", {"": "sum by (deployment) (scoring_in_flight{WHERE})"}),
     Panel("Rows per second", {"": "sum by (deployment) (rate(scoring_rows_total{WHERE}[RATE]))"}),
@@ -101,8 +102,9 @@ PANELS = (
         {
             "written": "sum by (deployment) (rate(scoring_log_rows_total{WHERE}[RATE]))",
             "dropped": "sum by (deployment) (rate(scoring_log_dropped_total{WHERE}[RATE]))",
+            "lost": "sum by (deployment) (rate(router_log_lost_rows_total{WHERE}[RATE]))",
         },
-        about="None may be dropped.",
+        about="None may be dropped, nor lost by a process that died.",
     ),
     # What a process tells of itself names no deployment: `on` takes it from the metric beside it.
     Panel(
