@@ -17,6 +17,7 @@ from ..errors import Fault, ProjectError, UsageError
 from ..pipeline import Project
 from ..store import only_one
 from ..table import replacing
+from . import serving
 from .broken import screen
 from .findings import ALARM, WARNING, Report
 from .inbox import Inbox
@@ -174,11 +175,8 @@ class Loop:
         champion = self.project.registry.champion()
         if (champion and champion.version == version) or self.project.admit(run, version):
             return self._end(state, say, "promoted", f"version {version} is champion")
-        from ..serving.local import LocalEndpoint
-        from ..serving.release import Releases
-
-        endpoint = LocalEndpoint(self.project.root)
-        releases = Releases(self.project, endpoint)
+        endpoint = serving("local").LocalEndpoint(self.project.root)
+        releases = serving("release").Releases(self.project, endpoint)
         with endpoint.only_one():
             last = endpoint.state().release
             mine = (

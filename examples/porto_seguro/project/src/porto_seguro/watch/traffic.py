@@ -21,6 +21,7 @@ from ..contract import Contract
 from ..encode import Vector
 from ..errors import Fault
 from ..synth import to_raw
+from . import serving
 
 ROWS = 10  # of a request
 CLIENTS = 4
@@ -62,9 +63,7 @@ class Service:
         Raises:
             Fault: it ended, or does not answer.
         """
-        from ..serving.upstream import free_port
-
-        self._port = free_port()
+        self._port = serving("upstream").free_port()
         source = str(Path(__file__).parents[2])
         env = os.environ | {"PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
         with (self._root / "serve.log").open("ab") as log:
@@ -147,8 +146,6 @@ class Service:
 
 def send_outcomes(root: Path, contract: Contract, sent: Sequence[tuple[str, pl.DataFrame]]) -> None:
     """Have what became of scored rows taken in; `sent` holds, of each block of rows, the beginning of their ids."""
-    from ..serving.outcomes import take_outcomes
-
     target = contract.target.name
     known = pl.concat(
         pl.DataFrame({"id": [f"{prefix}{n}" for n in range(frame.height)], target: frame[target]})
@@ -156,7 +153,7 @@ def send_outcomes(root: Path, contract: Contract, sent: Sequence[tuple[str, pl.D
     )
     path = root / "outcomes.parquet"
     known.write_parquet(path)
-    take_outcomes(path, contract, root / "data" / "outcomes")
+    serving("outcomes").take_outcomes(path, contract, root / "data" / "outcomes")
 
 
 def drop(root: Path, contract: Contract, name: str, frame: pl.DataFrame) -> None:

@@ -20,6 +20,7 @@ from ..evaluate import read_scores
 from ..metrics import watched
 from ..profile import Profile, scores_profile
 from ..train import metric_of
+from . import serving
 
 ROWS = 8_192  # of a batch; several are under way at a time
 
@@ -67,8 +68,6 @@ def of_log(
         since, until: the window; `until` is not in it.
         truth: what became of rows: columns `id` and `truth`; None where no outcome is asked for.
     """
-    from ..serving.predictions import read_log
-
     known = None if truth is None else dict(zip(*(truth[name].to_list() for name in truth.columns), strict=True))
     cells: list[list[object]] = []
     scores: list[object] = []
@@ -81,7 +80,7 @@ def of_log(
         told = [(*key, number) for key, number in wrong.items()]
         return Batch(_frame(cells, model), np.array(scores, np.float64), found, told, refused)
 
-    for header, line in read_log(log, since, until):
+    for header, line in serving("predictions").read_log(log, since, until):
         if header.model_version != version:
             continue
         if header.columns != model.needs:
@@ -101,20 +100,18 @@ def of_log(
 
 def _frame(cells: list[list[object]], model: Model) -> pl.DataFrame:
     """Cells as they came in a request, in the contract's types; the service has checked them already."""
-    from ..serving.payload import as_series
-
     columns = model.contract.of("feature")
     if not cells:
         return pl.DataFrame()
-    raw = pl.DataFrame([as_series(c.name, [row[n] for row in cells]) for n, c in enumerate(columns)])
+    series = serving("payload").as_series
+    raw = pl.DataFrame([series(c.name, [row[n] for row in cells]) for n, c in enumerate(columns)])
     return clean(raw, columns, ".")[0]
 
 
 def outcomes_of(root: Path, contract: Contract) -> pl.DataFrame | None:
     """Return the outcomes that were taken in: columns `id` and `truth`; None if there are none."""
-    from ..serving.outcomes import known_outcomes
-
-    return known_outcomes(contract, root / "data" / "outcomes")
+    found: pl.DataFrame | None = serving("outcomes").known_outcomes(contract, root / "data" / "outcomes")
+    return found
 
 
 class Reference(Struct):
