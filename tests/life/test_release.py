@@ -345,7 +345,9 @@ def deployed(router: int) -> dict[str, int]:
     children = Path(f"/proc/{router}/task/{router}/children").read_text().split()
     found: dict[str, int] = {}
     for child in children:
-        lines = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        lines: list[bytes] = []
+        with contextlib.suppress(OSError):  # it has just ended
+            lines = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
         found |= {line.partition(b"=")[2].decode(): int(child) for line in lines if line.startswith(b"DEPLOYMENT=")}
     return found
 
@@ -362,8 +364,9 @@ def test_what_dying_deployments_had_not_logged_is_little_and_counted(project: Pa
             for n in range(8):
                 time.sleep(0.73)  # so that they die at some moment between two writes of the log
                 name = ("blue", "green")[n % 2]
-                if metrics(load.port)[f'router_deployment_up{{deployment="{name}"}}']:
-                    os.kill(deployed(process.pid)[name], signal.SIGKILL)
+                up = metrics(load.port)[f'router_deployment_up{{deployment="{name}"}}']
+                if up and (victim := deployed(process.pid).get(name)):
+                    os.kill(victim, signal.SIGKILL)
                     kills.append(time.time())
             swaps.communicate(timeout=120)
             assert swaps.returncode == 0, "a dying deployment keeps nobody from changing the traffic"
