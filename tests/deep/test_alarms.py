@@ -1,4 +1,4 @@
-"""480 quiet months, and in each of 20 worlds a shift and a drop: the figures that docs/benchmarks.md states."""
+"""480 quiet months, and in each of 20 worlds a shift and a drop: the figures that decision 0013 states."""
 
 import pytest
 from alarms import SIZES, played
