@@ -12,8 +12,7 @@ from typing import Any
 import filelock
 import polars as pl
 import pytest
-import yaml
-from conftest import Command, decoded, table
+from conftest import Command, decoded, settings, table
 
 from {{ cookiecutter.__package }} import clock, evaluate
 from {{ cookiecutter.__package }}.config import METRICS
@@ -27,15 +26,6 @@ SOURCE = Path(evaluate.__file__).resolve().parents[1]
 def living(lived: Path, tmp_path: Path) -> Path:
     """A project with a champion, to be changed at will (a copy in another place: projects can be moved)."""
     return shutil.copytree(lived, tmp_path / "moved")
-
-
-def settings(root: Path, **changes: Any) -> None:
-    """Change sections of conf/project.yaml."""
-    path = root / "conf" / "project.yaml"
-    conf = yaml.safe_load(path.read_text("utf-8"))
-    for section, values in changes.items():
-        conf[section] = values if not isinstance(values, dict) else conf.get(section, {}) | values
-    path.write_text(yaml.safe_dump(conf), "utf-8")
 
 
 def scores_of(root: Path, command: Command) -> bytes:

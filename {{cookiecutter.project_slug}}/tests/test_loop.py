@@ -8,8 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
-from conftest import Command, decoded
+from conftest import Command, decoded, settings
 
 from {{ cookiecutter.__package }} import clock
 from {{ cookiecutter.__package }}.contract import Contract
@@ -32,7 +31,7 @@ class Killed(BaseException):
 def living(lived: Path, tmp_path: Path) -> Path:
     """A project with a champion, whose inbox does not wait; promotion is immediate."""
     root = Path(shutil.copytree(lived, tmp_path / "living"))
-    change(root, inbox={"settle_seconds": 0}, promotion="immediate")
+    settings(root, inbox={"settle_seconds": 0}, promotion="immediate")
     return root
 
 
@@ -40,14 +39,6 @@ def living(lived: Path, tmp_path: Path) -> Path:
 def _real_time() -> Iterator[None]:
     yield
     clock.set_now(None)
-
-
-def change(root: Path, **sections: Any) -> None:
-    path = root / "conf" / "project.yaml"
-    conf = yaml.safe_load(path.read_text("utf-8"))
-    for section, values in sections.items():
-        conf[section] = values if not isinstance(values, dict) else conf.get(section, {}) | values
-    path.write_text(yaml.safe_dump(conf), "utf-8")
 
 
 def contract_of(root: Path) -> Contract:
@@ -67,7 +58,7 @@ def passed(root: Path, **how: Any) -> dict[str, str]:
 
 
 def test_a_drop_counts_towards_the_policy_and_a_challenger_is_judged(living: Path) -> None:
-    change(living, retrain={"new_rows": 3_000, "cool_down_days": 7})
+    settings(living, retrain={"new_rows": 3_000, "cool_down_days": 7})
     world = World(contract_of(living), 3)
     drop(living, "one.csv", world.draw(2_000, 1))
     first = passed(living)
@@ -125,7 +116,7 @@ def test_a_failing_step_leaves_the_champion_and_says_so(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(module, "notify", lambda subject, text, facts: told.append(text) or [])
-    change(living, model={"estimator": "sklearn.no.Such", "parameters": {}})
+    settings(living, model={"estimator": "sklearn.no.Such", "parameters": {}})
     champion = Project(living).registry.history()
     for turn in range(3):
         code, said = command(living, "loop", "--once", *(("--retrain", "a test") if not turn else ()))
@@ -154,9 +145,9 @@ def weak(lived: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a weak champion, so that the next challenger surely passes."""
     without = shutil.ignore_patterns("runs", "mlflow.db*")
     root = Path(shutil.copytree(lived, tmp_path_factory.mktemp("weak") / "weak", ignore=without))
-    change(root, inbox={"settle_seconds": 0}, promotion="immediate", model=WEAK, goal={"floor": None})
+    settings(root, inbox={"settle_seconds": 0}, promotion="immediate", model=WEAK, goal={"floor": None})
     assert Project(root).run().decision == "promoted"
-    change(root, model={"estimator": "lightgbm", "parameters": {}})
+    settings(root, model={"estimator": "lightgbm", "parameters": {}})
     drop(root, "new.csv", World(contract_of(root), 7).draw(3_000, 1))
     return root
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from porto_seguro import cli
 from porto_seguro.config import load_settings
@@ -57,6 +58,15 @@ def new_project(root: Path) -> Path:
         found = infer(root / "first.csv", "bought", load_settings(root / "conf").name)
         save_contract(found.contract, root / "conf" / "contract.yaml")
     return root
+
+
+def settings(root: Path, **changes: Any) -> None:
+    """Change sections of conf/project.yaml."""
+    path = root / "conf" / "project.yaml"
+    conf = yaml.safe_load(path.read_text("utf-8"))
+    for section, values in changes.items():
+        conf[section] = values if not isinstance(values, dict) else conf.get(section, {}) | values
+    path.write_text(yaml.safe_dump(conf), "utf-8")
 
 
 @pytest.fixture

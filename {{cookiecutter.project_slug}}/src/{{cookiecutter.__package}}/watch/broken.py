@@ -9,10 +9,9 @@ import polars as pl
 from ..artifact import Model
 from ..check import allowed
 from ..config import Monitor
-from ..draw import plain
-from ..encode import Vector, encode_target
+from ..encode import encode_target
 from ..metrics import prepare
-from ..profile import Profile, Spread
+from ..profile import Profile, Spread, count
 from .drift import distance
 from .findings import ALARM, WARNING, Feature
 
@@ -90,9 +89,8 @@ def _swapped(features: Sequence[Feature], sample: pl.DataFrame, before: Profile)
 
 def _as(series: pl.Series, spread: Spread) -> float:
     """The distance of a column's values to the training of another column."""
-    values: Vector = plain(series).drop_nulls().drop_nans().to_numpy()
-    counts = np.bincount(np.searchsorted(spread.edges, values), minlength=len(spread.counts))
-    return distance(spread.counts, counts, ordered=True) if len(values) else 1.0
+    crossed = count(Profile(0, {series.name: spread}), [series.to_frame()]).columns[series.name]
+    return distance(spread.counts, crossed.counts, ordered=True) if crossed.present else 1.0
 
 
 SURE = 5.0  # standard errors

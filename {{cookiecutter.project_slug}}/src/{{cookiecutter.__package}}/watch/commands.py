@@ -161,10 +161,13 @@ def simulate(
     Nothing of this project is changed. The page in data/simulation tells the story in pictures. Exit code 1: something
     planted was not noticed in time, or not handled as the policy says.
     """
+    from .scenario import read_scenario
     from .simulate import simulate
 
     here = project()
-    with show.steps(months or 18, quiet=json) as progress:
+    scenario = scenario or here.root / "conf" / "scenario.yaml"
+    total = 1 + (months or read_scenario(scenario).months)  # the first model comes before them
+    with show.steps(total, quiet=json) as progress:
         told = simulate(here.root, scenario, months, seed, keep, progress)
     if json:
         show.as_json(told)

@@ -58,6 +58,10 @@ class Inbox:
         """Return the names of the drops that are not whole: young, without `_SUCCESS` or marker, or unlike it."""
         return [drop.name for drop in self._drops() if not self._whole(drop)]
 
+    def lying(self) -> int:
+        """Return how many drops lie there, whole or not; none of them is read."""
+        return len(self._drops())
+
     def take(
         self, contract: Contract, *, append: bool | None = None, now: bool = False, screen: Screen | None = None
     ) -> Iterator[Taken]:

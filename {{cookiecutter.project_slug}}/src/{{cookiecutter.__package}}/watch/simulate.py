@@ -38,14 +38,14 @@ WEAK: dict[str, Any] = {"estimator": "constant", "parameters": {}}
 
 
 def simulate(
-    root: Path, scenario: Path | None = None, months: int | None = None, seed: int | None = None,
+    root: Path, scenario: Path, months: int | None = None, seed: int | None = None,
     keep: Path | None = None, progress: Callable[[str], None] = lambda step: None,
 ) -> Told:  # fmt: skip
     """Play a scenario in a copy of a project's settings.
 
     Args:
         root: the project; only `data/simulation` in it is written.
-        scenario: None for `conf/scenario.yaml`.
+        scenario: the file (see `scenario.Scenario`).
         months, seed: in place of the scenario's.
         keep: where the simulated project is kept; None throws it away.
         progress: is told the name of each month as it begins.
@@ -54,7 +54,7 @@ def simulate(
         UsageError: the scenario cannot be played.
         Fault: the service does not start.
     """
-    plan = read_scenario(scenario or root / "conf" / "scenario.yaml")
+    plan = read_scenario(scenario)
     plan = msgspec.structs.replace(
         plan, months=months or plan.months, seed=plan.seed if seed is None else seed,
         events=[e for e in plan.events if e.month <= (months or plan.months) and (SERVED or e.kind not in ONLINE)],
@@ -146,10 +146,10 @@ class _Simulation:
         plan, events = self._plan, list[Event]()
         champion = Project(self._root).registry.champion()
         month = Month(number, self._at(number - 1).date().isoformat(), champion.version if champion else 0)
-        rows = self._world.draw(plan.rows, number * 100, [e.shift() for e in plan.now(number, *WORLD)], float(number))
-        answers = self._send(number, rows, number * 100, month, events)
-        self._measure(month, rows, answers, number)
-        self._deliver(number, events)
+        rows = self._world.draw(plan.rows, number * 100, plan.shifts(number, *WORLD), float(number))
+        answers, sent = self._send(number, rows, number * 100, month, events)
+        self._measure(month, rows, sent, answers)
+        self._deliver(number)
         clock.jump(self._at(number) - timedelta(hours=1))
         if plan.now(number, "worse"):
             self._write(self._settings | {"model": WEAK})
@@ -161,9 +161,9 @@ class _Simulation:
             if loop.working() is None:
                 break
             if self._service and any(e.step == "release" for e in events):
-                number_ = number * 100 + 1 + n
-                more = self._world.draw(MORE, number_, [e.shift() for e in plan.now(number, *WORLD)], float(number))
-                self._send(number, more, number_, month, events, calm=True)
+                block = number * 100 + 1 + n
+                more = self._world.draw(MORE, block, plan.shifts(number, *WORLD), float(number))
+                self._send(number, more, block, month, events, calm=True)
             loop = Loop(Project(self._root))
             events += loop.once()
         for event in events:
@@ -181,14 +181,14 @@ class _Simulation:
 
     def _send(
         self, number: int, rows: pl.DataFrame, block: int, month: Month, events: list[Event], calm: bool = False
-    ) -> Answers:
-        """Have rows scored in the course of a month, as the source sends them."""
+    ) -> tuple[Answers, pl.DataFrame]:
+        """Have rows scored in the course of a month; return the answers, and the rows as the source sent them."""
         plan, ids = self._plan, [f"{block}-{n}" for n in range(rows.height)]
         self._scored.setdefault(number, []).append((f"{block}-", rows))
-        sent = break_rows(rows, self._contract, [e.shift() for e in plan.now(number, *SOURCE)])
+        sent = break_rows(rows, self._contract, plan.shifts(number, *SOURCE))
         if not self._service:
             model = Project(self._root).model()[1]
-            return Answers(list(range(rows.height)), model.predict(sent).tolist())
+            return Answers(list(range(rows.height)), model.predict(sent).tolist()), sent
         answers, step = Answers(), -(-rows.height // (1 if calm else 4))
         for n, start in enumerate(range(0, rows.height, step)):
             if not calm:
@@ -204,22 +204,20 @@ class _Simulation:
         month.answered += len(answers.places)
         month.failed += answers.failed
         month.refused += answers.refused
-        return answers
+        return answers, sent
 
-    def _measure(self, month: Month, rows: pl.DataFrame, answers: Answers, number: int) -> None:
+    def _measure(self, month: Month, rows: pl.DataFrame, sent: pl.DataFrame, answers: Answers) -> None:
         """The metric of what was answered, and of what the first model would have answered to the same."""
         if not answers.places:
             return
         assert self._first
-        there = rows[answers.places]
-        sent = break_rows(there, self._contract, [e.shift() for e in self._plan.now(number, *SOURCE)])
-        y = encode_target(there, self._contract)
+        y = encode_target(rows[answers.places], self._contract)
         month.kept_up, month.left_alone = (
             prepare(self._metric, self._contract.task, y, score)(np.ones(len(y)))
-            for score in (answers.vector(), self._first.predict(sent))
+            for score in (answers.vector(), self._first.predict(sent[answers.places]))
         )
 
-    def _deliver(self, number: int, events: list[Event]) -> None:
+    def _deliver(self, number: int) -> None:
         """Outcomes, and tables to learn from, of the months that are old enough; unless they are late."""
         plan = self._plan
         self._waiting.append(number)
@@ -231,7 +229,6 @@ class _Simulation:
             if self._service:
                 send_outcomes(self._root, self._contract, sent)
             clock.jump(self._at(number) - timedelta(days=1, minutes=60 - month % 60))
-            poison = [e.shift() for e in plan.now(number, "poison")]
-            broken = [e.shift() for e in plan.now(month, *SOURCE)]
-            table = break_rows(sent[0][1], self._contract, [*broken, *poison])
+            wrong = [*plan.shifts(month, *SOURCE), *plan.shifts(number, "poison")]
+            table = break_rows(sent[0][1], self._contract, wrong)
             drop(self._root, self._contract, f"month-{month:03}", table)

@@ -45,6 +45,11 @@ def jump(moment: datetime) -> None:
     struct.pack_into("d", _shared, 0, (moment - datetime.now(UTC)).total_seconds())
 
 
+def stamp() -> str:
+    """Return the current moment as ISO text; texts are ordered as their moments are."""
+    return now().isoformat(timespec="milliseconds")
+
+
 def seconds() -> float:
     """Return a steadily rising number of seconds, for measuring how long something takes."""
     return time.perf_counter()

@@ -64,7 +64,12 @@ class Releases:
                 f"compared. To swap them at once: promote {version}"
             )
         release = Release(
-            version=version, candidate=state.idle(), base=base, stage=self._stages[0], since=_now(), began=_now()
+            version=version,
+            candidate=state.idle(),
+            base=base,
+            stage=self._stages[0],
+            since=clock.stamp(),
+            began=clock.stamp(),
         )
         self._say(release, f"version {version} begins as {release.candidate} beside {base} (version {now.version})")
         status = self._endpoint.status()
@@ -140,7 +145,7 @@ class Releases:
 
     def _on(self, state: State, release: Release, findings: list[Finding]) -> Step:
         left = release.stage
-        release.stage, release.since = self._stages[self._stages.index(left) + 1], _now()
+        release.stage, release.since = self._stages[self._stages.index(left) + 1], clock.stamp()
         self._say(release, f"{_words(left)} went well; now {_words(release.stage)}")
         release.seen = self._endpoint.status().seen
         return self._enter(state, release, Step("moved on", release, release.history[-1:], findings))
@@ -197,11 +202,7 @@ class Releases:
         return compare(evidence[release.candidate], evidence[release.base], self._rollout, metric, contract.task)
 
     def _say(self, release: Release, text: str) -> None:
-        release.history.append(f"{_now()} {text}")
-
-
-def _now() -> str:
-    return clock.now().isoformat(timespec="milliseconds")
+        release.history.append(f"{clock.stamp()} {text}")
 
 
 def _words(stage: str) -> str:

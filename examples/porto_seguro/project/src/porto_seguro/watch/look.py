@@ -1,5 +1,6 @@
 """Look at the champion's window: which rows, which outcomes, and what is kept of the report."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,22 +46,19 @@ class Watch:
         version, model = project.model()
         reference = reference_of(version.version, model, project.registry.model(version), settings)
         now = clock.now()
-        if source is None and not SERVED:
-            source = self._last_drop()
-            return self.keep(monitor(
-                reference, of_table(source, model), None, settings, source.name, (_iso(now), _iso(now)),
-            ))  # fmt: skip
-        if source is not None:
-            return monitor(reference, of_table(source, model), None, settings, source.name, (_iso(now), _iso(now)))
+        if source or not SERVED:
+            table, moment = source or self._last_drop(), (_iso(now), _iso(now))
+            report = monitor(reference, of_table(table, model), None, settings, table.name, moment)
+            return report if source else self.keep(report)
         window = timedelta(days=settings.monitor.window_days)
         ripe = now - timedelta(days=settings.monitor.maturity_days)
         log, number = project.root / "data" / "predictions", str(version.version)
-        truth = outcomes_of(project.root, model.contract)
+        truth, earlier = outcomes_of(project.root, model.contract), [_read(path) for path in self.reports()]
         return self.keep(monitor(
             reference, of_log(log, model, number, now - window, now),
             of_log(log, model, number, ripe - window, ripe, truth), settings, "the prediction log",
-            (_iso(now - window), _iso(now)), self._past(version.version), (_iso(ripe - window), _iso(ripe)),
-            self._was_broken(ripe - window, ripe),
+            (_iso(now - window), _iso(now)), _past(earlier, version.version), (_iso(ripe - window), _iso(ripe)),
+            _was_broken(earlier, ripe - window, ripe),
         ))  # fmt: skip
 
     def keep(self, report: Report) -> Report:
@@ -87,31 +85,27 @@ class Watch:
         found = [path for path in self.reports() if path.stem.endswith(f"-v{version}")]
         return _read(found[-1]) if found else None
 
-    def _past(self, version: int) -> list[Past]:
-        """Earlier windows of a version whose metric was not bad: what is bad must not become what is usual."""
-        found = []
-        for path in self.reports():
-            if path.stem.endswith(f"-v{version}"):
-                report = _read(path)
-                if report.metric and report.severity("performance") == FINE:
-                    m = report.metric
-                    found.append(Past(m.since, m.until, m.value, m.error))
-        return found
-
-    def _was_broken(self, since: datetime, until: datetime) -> bool:
-        """Whether an earlier report found the source broken in a window that overlaps with this one."""
-        for report in map(_read, self.reports()):
-            begin, end = (datetime.fromisoformat(text) for text in (report.since, report.until))
-            overlap = min(end, until) - max(begin, since)
-            if report.severity("quality") == ALARM and overlap > (until - since) / 20:
-                return True
-        return False
-
     def _last_drop(self) -> Path:
         taken = [p for p in self._project.store.archive.glob("[!.]*") if p.is_file()]
         if not taken:
             raise UsageError("There is nothing to look at yet: name a table, or take one in: ingest")
         return max(taken, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def _past(reports: Sequence[Report], version: int) -> list[Past]:
+    """Earlier windows of a version whose metric was not bad: what is bad must not become what is usual."""
+    good = [r.metric for r in reports if r.version == version and r.metric and r.severity("performance") == FINE]
+    return [Past(m.since, m.until, m.value, m.error) for m in good]
+
+
+def _was_broken(reports: Sequence[Report], since: datetime, until: datetime) -> bool:
+    """Whether an earlier report found the source broken in a window that overlaps with this one."""
+    for report in reports:
+        begin, end = (datetime.fromisoformat(text) for text in (report.since, report.until))
+        overlap = min(end, until) - max(begin, since)
+        if report.severity("quality") == ALARM and overlap > (until - since) / 20:
+            return True
+    return False
 
 
 def _read(path: Path) -> Report:

@@ -114,7 +114,7 @@ class Loop:
         facts = facts_of(self.project, state.attempts)
         answer = should_retrain(facts, report, self.project.settings.retrain, clock.now(), asked)
         if answer.retrain:
-            state.work = Work(answer.trigger, answer.evidence, _now())
+            state.work = Work(answer.trigger, answer.evidence, clock.stamp())
             state.attempts = [*state.attempts[-99:], Attempt(clock.now(), answer.trigger)]
             say("retraining", f"{answer.trigger}: {' '.join(answer.evidence)}", urgent=True)
         against = " ".join(answer.blocked)
@@ -162,7 +162,7 @@ class Loop:
                 work.version = made.version
                 save_state(self.project.root, state)
                 say("registered", f"version {made.version}: {decision.reasons[0]}")
-            self._release(state, work.run, work.version, say)
+            self._release(state, work.since, work.run, work.version, say)
         except ProjectError:
             work.tries += 1
             if work.tries >= TRIES:
@@ -171,7 +171,7 @@ class Loop:
             save_state(self.project.root, state)
             raise
 
-    def _release(self, state: State, run: str, version: int, say: Callable[..., None]) -> None:
+    def _release(self, state: State, since: str, run: str, version: int, say: Callable[..., None]) -> None:
         champion = self.project.registry.champion()
         if (champion and champion.version == version) or self.project.admit(run, version):
             return self._end(state, say, "promoted", f"version {version} is champion")
@@ -179,12 +179,8 @@ class Loop:
         releases = serving("release").Releases(self.project, endpoint)
         with endpoint.only_one():
             last = endpoint.state().release
-            mine = (
-                last is not None
-                and state.work is not None
-                and (last.version, last.began >= state.work.since) == (version, True)
-            )
-            if mine and last and last.status in ("rolled back", "aborted"):  # by a step whose end was cut off
+            mine = last is not None and last.version == version and last.began >= since
+            if mine and last.status in ("rolled back", "aborted"):  # by a step whose end was cut off
                 return self._end(state, say, last.status, last.history[-1])
             step = releases.step() if mine else releases.start(version)
         if step.did in ("done", "rolled back", "aborted"):
@@ -203,7 +199,7 @@ class Loop:
     def _gauges(self, failed: bool) -> None:
         aside, waiting = self.project.store.quarantine, None
         with suppress(ProjectError):  # a remote inbox that does not answer was told already
-            waiting = len(self.inbox.waiting()) + len(self.inbox.unfinished())
+            waiting = self.inbox.lying()
         told: list[tuple[str, str, float | None]] = [
             ("loop_last_pass_timestamp_seconds", "", clock.now().timestamp()),
             ("loop_failed", "", failed),
@@ -221,7 +217,3 @@ class Loop:
             facts = {"project": name, "events": [{"step": e.step, "text": e.text} for e in urgent]}
             for failed in notify(f"{name}: {urgent[0].step}", "\n".join(f"{e.step}: {e.text}" for e in urgent), facts):
                 events.append(Event("untold", failed))
-
-
-def _now() -> str:
-    return clock.now().isoformat(timespec="milliseconds")

@@ -24,7 +24,7 @@ SAMPLE = 2_000  # rows of a window on which attribution is measured
 ATTRIBUTION = 0.9  # NDCG below which the model rests on other features than it did (Azure ML's limit)
 GROUP_ROWS = 100  # of a group, in window and holdout, to compare it
 FAIR = 0.8  # share of the former ratio between the least and the most picked group (the four-fifths rule)
-REFUSED = 0.01  # share of requests refused, or of values out of range, from which it is worth a word
+REFUSED = 0.01  # share of requests refused from which it is worth a word
 
 
 class _Seen:

@@ -75,6 +75,10 @@ class Scenario(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         """What of these kinds happens in a month."""
         return [e for e in self.events if e.kind in kinds and e.month <= month <= e.last]
 
+    def shifts(self, month: int, *kinds: str) -> list[Shift]:
+        """The same as shifts."""
+        return [e.shift() for e in self.now(month, *kinds)]
+
 
 def read_scenario(path: Path) -> Scenario:
     """Read a scenario.
