@@ -107,8 +107,10 @@ def should_retrain(
         show.table("Reasons to retrain", ("", "signal", "evidence", "what would change it"), rows)
     for text in answer.blocked:
         show.line(f"- Against it: {text}", "yellow")
-    verdict = f"Retrain: {answer.trigger}" if answer.retrain else "Do not retrain"
-    show.line(f"{verdict}. {' '.join(answer.evidence if answer.retrain else answer.otherwise[:3])}")
+    if answer.retrain:
+        show.line(f"Retrain: {answer.trigger}. {' '.join(answer.evidence)}")
+    else:
+        show.line(f"Do not retrain. What would change that: {' '.join(answer.otherwise[:3])}")
 
 
 def loop(
