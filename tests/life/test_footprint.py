@@ -11,7 +11,9 @@ import yaml
 from bench import MEMORY, heavy_modules, used
 from conftest import Bake
 
-SMALL, LARGE = 200_000, 800_000
+# With fewer rows, what reads ahead has not yet taken all that it ever takes.
+SMALL, LARGE = 600_000, 1_800_000
+STEP = 200_000
 PYTHON = (sys.executable, "-m", "porto_seguro")
 
 
@@ -23,13 +25,13 @@ def project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = yaml.safe_load(conf.read_text("utf-8"))
     settings["model"]["parameters"] |= {"n_estimators": 40, "learning_rate": 0.2}
     conf.write_text(yaml.safe_dump(settings), "utf-8")
-    command(folder, "data", "sample", "--rows", SMALL, "--output", "rows.parquet")
+    command(folder, "data", "sample", "--rows", STEP, "--output", "rows.parquet")
     command(folder, "data", "sample", "--rows", 20_000)
     command(folder, "ingest")
     command(folder, "run")
     rows = pl.scan_parquet(folder / "rows.parquet")
     for height in (SMALL, LARGE):
-        longer = pl.concat([rows] * (height // SMALL))
+        longer = pl.concat([rows] * (height // STEP))
         longer.sink_parquet(folder / f"{height}.parquet", row_group_size=100_000)
         longer.sink_csv(folder / f"{height}.csv")
     return folder
@@ -49,8 +51,8 @@ def command(project: Path, *words: object) -> float:
 def test_the_memory_of_scoring_does_not_grow_with_the_rows(project: Path, kind: str) -> None:
     small, large = (command(project, "score", f"{rows}.{kind}", f"out.{kind}") for rows in (SMALL, LARGE))
     print(f"{kind}: {small:.0f} MB for {SMALL:,} rows, {large:.0f} MB for {LARGE:,}")
-    # Read whole, the large table alone would take 380 MB more.
-    assert large < small + 60
+    # Read whole, the large table alone would take 760 MB more; reading ahead takes more or less beside other work.
+    assert large < small + 100
     assert large < MEMORY
 
 
