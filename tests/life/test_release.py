@@ -565,6 +565,8 @@ def test_a_swap_at_once_is_a_release_of_one_stage(live: Live) -> None:
 
 
 WEAK = {"estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"max_depth": 3, "min_samples_leaf": 200}}
+# A few large trees: enough to be surely better, and learnt in a second.
+BETTER = {"estimator": "lightgbm", "parameters": {"n_estimators": 60, "learning_rate": 0.1, "num_leaves": 7}}
 
 
 def test_a_run_releases_what_it_made(bake: Bake, trained: Path, tmp_path: Path) -> None:
@@ -580,12 +582,12 @@ def test_a_run_releases_what_it_made(bake: Bake, trained: Path, tmp_path: Path) 
     assert run(project, "run", "--data", "data/inbox/sample.csv")[1]["decision"] == "promoted"
     with serving(project) as (_, load):
         time.sleep(0.5)
-        settle(rollout={"requests": 200, "latency": 100, "shift": 0.001})
+        settle(model=BETTER, rollout={"requests": 200, "latency": 100, "shift": 0.001})
         code, told = run(project, "run", "--release")
         assert (code, told["decision"], told["model_version"]) == (1, "passed", 2), told
         assert told["notes"][-1].startswith("release: rolled back: shift of the scores (PSI)")
         assert champion(project) == 1
-        settle(rollout={"requests": 200, "latency": 100, "shift": 100})
+        settle(model=BETTER, rollout={"stages": [50, 100], "requests": 200, "latency": 100, "shift": 100})
         code, told = run(project, "run", "--release")
         assert (code, told["decision"], told["model_version"]) == (0, "promoted", 3), told
         assert told["notes"][-1] == "release: done: " + run(project, "release", "status")[1]["release"]["history"][-1]
