@@ -134,6 +134,8 @@ def lock(session: nox.Session) -> None:
     locks = {
         "project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"],
         "otel": ["otel.in", "-c", "dev.txt"], "blob": ["blob.in", "-c", "dev.txt"],
+        "azure": ["azure.in", "-c", "dev.txt"], "events": ["events.in"],
+        "azure-job": ["serve.in", "project.in", "azure-job.in", "-c", "project.txt"],
     }  # fmt: skip
     with session.chdir(f"{TEMPLATE}/requirements"):
         for name, wanted in locks.items():

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from render import copy_template, render
+import yaml
+from questions import COPIER
+from render import TEMPLATE, copy_template, render
 
 Bake = Callable[..., Path]
 Git = Callable[..., str]
 Tool = Callable[..., subprocess.CompletedProcess[str]]
+
+EVERY_PART: str = yaml.safe_load(COPIER.read_text("utf-8"))["parts"]["default"]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +70,34 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Tool:
         )
 
     return run
+
+
+@pytest.fixture
+def kit(tmp_path: Path, git: Git) -> Path:
+    """Return a repository of the kit, released as 1.0.0."""
+    folder = copy_template(tmp_path / "kit")
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    # One file that the next version drops.
+    (folder / TEMPLATE[-1] / "data" / "old.md").write_text("old\n")
+    (folder / TEMPLATE[-1] / ".gitignore").open("a").write("!/data/old.md\n")
+    release(git, folder, "1.0.0")
+    return folder
+
+
+def release(git: Git, kit: Path, version: str) -> None:
+    """Commit and tag a kit."""
+    git(kit, "add", "--all")
+    git(kit, "commit", "--quiet", "--message", version)
+    git(kit, "tag", version)
+
+
+def born(engine: str, kit: Path, answers: dict[str, str], into: Path, git: Git) -> Path:
+    """Return a project in git, made of the kit's only release."""
+    project = render(engine, kit, answers, into)
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "born")
+    return project
 
 
 def tree(folder: Path, *without: str) -> dict[str, bytes]:

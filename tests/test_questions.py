@@ -88,7 +88,9 @@ TAKEN = "is a name that Python, a library or a system already uses"
 LINE = 'must be one line without " \\ {'
 EMPTY = "must not be empty"
 ADDRESS = "must look like name@host"
-PARTS = "may name ab and kubernetes, with spaces between, or be none; not known: "
+PARTS = "may name ab, data-factory, kubernetes, private-network, spark, with spaces between, or be none; not known: "
+REGION = "must be the name of a region without spaces"
+BASE = "must be 3 to 10 lower-case letters and digits"
 
 # Shown to both engines' command lines.
 REFUSED = {
@@ -99,6 +101,8 @@ REFUSED = {
     "newline": ("full_name", "a\nb", LINE),
     "blank": ("project_name", "  ", EMPTY),
     "part": ("extras", "ab helm", f"{PARTS}helm"),
+    "region": ("region", "West Europe", REGION),
+    "base": ("base_name", "claims-model", BASE),
 }
 
 
@@ -125,7 +129,11 @@ REFUSED = {
         ("email", ADDRESS, ["", "nobody", "@host", "name@", "a b@c", "a@b@c", 'a"@b', "<a@b>", "a@b\n"]),
         ("email", "", ["o'brien+ml@example.co.uk"]),
         ("extras", PARTS, ["helm", "kubernetes,ab", "Kubernetes", "none ab", "a", "{{ 7 }}", "../x"]),
-        ("extras", "", ["none", "", " ", "ab", "kubernetes", "kubernetes  ab", "ab\nkubernetes"]),
+        ("extras", "", ["none", "", " ", "ab", "kubernetes", "kubernetes  ab", "ab\nkubernetes", "data-factory spark"]),
+        ("region", REGION, ["", "West Europe", "westEurope", "west-europe", "1west", "wésteurope", "{{ 7 }}"]),
+        ("region", "", ["westeurope", "eastus2"]),
+        ("base_name", BASE, ["", "ab", "x" * 11, "Claims", "my-claims", "my_claims", "1claims", "clàims"]),
+        ("base_name", "", ["abc", "claims2026"]),
     ],
 )
 def test_validators_accept_and_refuse(question: str, sentence: str, answers: list[str]) -> None:

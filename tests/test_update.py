@@ -5,32 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Git, Tool, tree
+from conftest import Git, Tool, born, release, tree
 from copier import run_copy, run_update
 from questions import build
-from render import ANSWERS_FILE, ENGINES, TEMPLATE, copy_template, render
+from render import ANSWERS_FILE, ENGINES, TEMPLATE, render
 
 PROJECT = TEMPLATE[-1]
 ANSWERS = {"use_case": "own", "project_slug": "followed", "project_name": "Söhne & Co"}
-
-
-def release(git: Git, kit: Path, version: str) -> None:
-    """Commit and tag a kit."""
-    git(kit, "add", "--all")
-    git(kit, "commit", "--quiet", "--message", version)
-    git(kit, "tag", version)
-
-
-@pytest.fixture
-def kit(tmp_path: Path, git: Git) -> Path:
-    """Return a repository of the kit, released as 1.0.0."""
-    folder = copy_template(tmp_path / "kit")
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    # One file that the next version drops.
-    (folder / PROJECT / "data" / "old.md").write_text("old\n")
-    (folder / PROJECT / ".gitignore").open("a").write("!/data/old.md\n")
-    release(git, folder, "1.0.0")
-    return folder
 
 
 def change(kit: Path) -> None:
@@ -38,28 +19,19 @@ def change(kit: Path) -> None:
     pyproject = kit / PROJECT / "pyproject.toml"
     pyproject.write_text(pyproject.read_text("utf-8").replace("line-length = 120", "line-length = 100"), "utf-8")
     (kit / PROJECT / "data" / "old.md").unlink()
-    (kit / PROJECT / "new.md").write_text("{{ cookiecutter.region }}\n")
+    (kit / PROJECT / "new.md").write_text("{{ cookiecutter.floor }}\n")
     copier = kit / "copier.yml"
-    question = "region:\n  type: str\n  help: Region\n  default: north\n\n# Computed"
+    question = "floor:\n  type: str\n  help: Floor\n  default: north\n\n# Computed"
     text = copier.read_text("utf-8").replace("# Computed", question, 1)
-    text = text.replace("licence=licence,", "licence=licence,\n      region=region,")
+    text = text.replace("licence=licence,", "licence=licence,\n      floor=floor,")
     copier.write_text(text, "utf-8")
     questions = build(yaml.safe_load(text))
     (kit / "cookiecutter.json").write_text(json.dumps(questions), "utf-8")
 
 
-def born(engine: str, kit: Path, into: Path, git: Git) -> Path:
-    """Return a project in git, made of the kit's only release."""
-    project = render(engine, kit, ANSWERS, into)
-    git(project, "init", "--quiet", "--initial-branch", "main")
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message", "born")
-    return project
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_update_equals_a_fresh_bake_and_keeps_local_work(kit: Path, tmp_path: Path, git: Git, engine: str) -> None:
-    project = born(engine, kit, tmp_path, git)
+    project = born(engine, kit, ANSWERS, tmp_path, git)
     change(kit)
     release(git, kit, "2.0.0")
     run_copy(str(kit), tmp_path / "fresh", data=ANSWERS, defaults=True, quiet=True)
@@ -85,11 +57,11 @@ def test_update_equals_a_fresh_bake_and_keeps_local_work(kit: Path, tmp_path: Pa
     assert tree(project, ANSWERS_FILE, ".git") == expected
     answers = (project / ANSWERS_FILE).read_text("utf-8")
     assert "_commit: 2.0.0" in answers
-    assert "region: north" in answers
+    assert "floor: north" in answers
 
 
 def test_update_marks_a_conflict(kit: Path, tmp_path: Path, git: Git) -> None:
-    project = born("copier", kit, tmp_path, git)
+    project = born("copier", kit, ANSWERS, tmp_path, git)
     change(kit)
     release(git, kit, "2.0.0")
     pyproject = project / "pyproject.toml"
@@ -102,8 +74,8 @@ def test_update_marks_a_conflict(kit: Path, tmp_path: Path, git: Git) -> None:
 
 
 def test_an_answer_can_be_changed_later(kit: Path, tmp_path: Path, git: Git) -> None:
-    project = born("cookiecutter", kit, tmp_path, git)
-    changed = ANSWERS | {"use_case": "porto-seguro", "licence": "MIT", "extras": "kubernetes"}
+    project = born("cookiecutter", kit, ANSWERS, tmp_path, git)
+    changed = ANSWERS | {"use_case": "porto-seguro", "licence": "MIT", "extras": "kubernetes", "iac": "terraform"}
     run_update(project, data=changed, vcs_ref="1.0.0", defaults=True, overwrite=True, quiet=True)
     run_copy(str(kit), tmp_path / "fresh", data=changed, defaults=True, quiet=True)
     # The description was answered once, by its default; an update keeps answers.

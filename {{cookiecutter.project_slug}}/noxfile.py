@@ -25,6 +25,11 @@ LOCKS["blob"] = ["blob.in", "-c", "dev.txt"]
 {% if cookiecutter.serving != 'batch' %}
 LOCKS["otel"] = ["otel.in", "-c", "dev.txt"]
 {% endif %}
+{% if cookiecutter.platform == 'azure-ml' %}
+LOCKS["azure"] = ["azure.in", "-c", "dev.txt"]
+LOCKS["azure-job"] = ["serve.in", "project.in", "azure-job.in", "-c", "project.txt"]
+LOCKS["events"] = ["events.in"]
+{% endif %}
 
 
 def install(session: nox.Session) -> None:
@@ -61,6 +66,15 @@ def life(session: nox.Session) -> None:
     session.run("pytest", "-m", "life", *session.posargs)
 
 
+{% if cookiecutter.platform == 'azure-ml' %}
+@nox.session(python=PYTHON)
+def azure(session: nox.Session) -> None:
+    """Check every file for Azure ML without an account."""
+    session.install("--require-hashes", "-r", "requirements/dev.txt", "-r", "requirements/azure.txt")
+    session.run("python", "-m", "{{ cookiecutter.__package }}", "azure", "check", env={"PYTHONPATH": "src"})
+
+
+{% endif %}
 @nox.session(python=PYTHON, venv_backend="none")
 def dev(session: nox.Session) -> None:
     """Make .venv for daily work: the locked packages, and this project as it is being edited."""

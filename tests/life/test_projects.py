@@ -7,22 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bake
+from conftest import EVERY_PART, Bake
 
-# The service is tried with two use cases, once with what only extras bring; the third one is a project without it.
-# `nox` of the kit runs the fast tests of Porto Seguro, and `nox -s deep` every session of every use case.
+# One has every part, one is for the cloud and has no service, one is for this machine only. `nox` of the kit runs the
+# fast tests of the third use case, and `nox -s deep` every session of every use case.
 VARIANTS = [
-    ("porto-seguro", "both", "ab kubernetes", ["lint", "types", "tests", "--", "tests/test_ab.py"]),
-    ("german-credit", "batch", "none", ["lint", "types", "tests"]),
-    ("own", "both", "none", ["lint", "types", "tests", "life"]),
+    ("porto-seguro", "both", "azure-ml", EVERY_PART, ["lint", "types", "tests", "--", "tests/test_ab.py"]),
+    ("german-credit", "batch", "azure-ml", "none", ["lint", "types", "tests"]),
+    ("own", "both", "local", "none", ["lint", "types", "life"]),
 ]
 
 
-@pytest.mark.parametrize(("use_case", "serving", "extras", "sessions"), VARIANTS)
+@pytest.mark.parametrize(("use_case", "serving", "platform", "extras", "sessions"), VARIANTS)
 def test_a_project_passes_its_own_nox(
-    bake: Bake, tmp_path: Path, use_case: str, serving: str, extras: str, sessions: list[str]
+    bake: Bake, tmp_path: Path, use_case: str, serving: str, platform: str, extras: str, sessions: list[str]
 ) -> None:
-    project = shutil.copytree(bake(use_case=use_case, serving=serving, extras=extras), tmp_path / "project")
+    baked = bake(use_case=use_case, serving=serving, platform=platform, extras=extras)
+    project = shutil.copytree(baked, tmp_path / "project")
     assert (project / "tests" / "test_ab.py").exists() == ("ab" in extras)
     done = subprocess.run(
         [sys.executable, "-m", "nox", "-s", *sessions],
