@@ -1,21 +1,14 @@
-"""An inbox in Azure Blob Storage: a project takes what is dropped into a real Azurite, the emulator of that service.
-
-npm (`apt-get install nodejs npm`) brings the emulator; it is installed once, beside the kit's other tools. Its account
-and key are made up for each session.
-"""
+"""An inbox in Azure Blob Storage: a project takes what is dropped into a real Azurite, the emulator of that service."""
 
 import base64
-import contextlib
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,64 +18,17 @@ from typing import Any
 import pytest
 import yaml
 from azure.storage.blob import ContainerClient
+from azurite import azurite
 from conftest import Bake
-from render import ROOT
-from running import free_port
 
-VERSION = "3.35.0"
 CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
-
-
-def emulator() -> list[str]:
-    """Return the command of the emulator, installed on first use."""
-    if not (shutil.which("npm") and shutil.which("node")):
-        pytest.fail(
-            "npm and node are needed for Azurite, the emulator of Azure Blob Storage: apt-get install nodejs npm"
-        )
-    tools = ROOT / ".nox"
-    folder = (tools if tools.is_dir() else Path(tempfile.gettempdir())) / f"azurite-{VERSION}"
-    program = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-    if not program.exists():
-        words = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"azurite@{VERSION}"]
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            pytest.fail(f"Azurite could not be installed with npm: {done.stderr[-500:]}")
-    return ["node", str(program)]
 
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """A running emulator; `account(key)` is a connection string, with the right key if it is empty."""
-    name, key, port = "a" + secrets.token_hex(8), base64.b64encode(secrets.token_bytes(64)).decode(), free_port()
-    folder = tmp_path_factory.mktemp("azurite")
-    options = (
-        f"--silent --skipApiVersionCheck --disableTelemetry --blobHost 127.0.0.1 --blobPort {port} --location {folder}"
-    )
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(
-            [*emulator(), *options.split()],
-            stdout=said,
-            stderr=said,
-            env={**os.environ, "AZURITE_ACCOUNTS": f"{name}:{key}"},
-        )
-        try:
-            for _ in range(600):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                assert process.poll() is None, (folder / "said").read_text()
-                time.sleep(0.1)
-            else:
-                raise RuntimeError("Azurite does not answer")
-            yield (
-                lambda other: (
-                    f"DefaultEndpointsProtocol=http;AccountName={name};AccountKey={other or key};"
-                    f"BlobEndpoint=http://127.0.0.1:{port}/{name};"
-                )
-            )
-        finally:
-            process.terminate()
-            process.wait(30)
+    with azurite(tmp_path_factory.mktemp("azurite")) as connection:
+        yield connection
 
 
 @dataclass
