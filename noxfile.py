@@ -84,7 +84,7 @@ def life(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["env"])
 def validate(session: nox.Session) -> None:
     """Check every file that another system reads with that system's own rules."""
-    run(session, "pytest", "tests/validate", *session.posargs)
+    run(session, "pytest", "-n", "2", "--dist", "loadfile", *(session.posargs or ["tests/validate"]))
 
 
 @nox.session(venv_backend="none", requires=["env"])

@@ -629,7 +629,7 @@ def data_factory(azure: Azure, text: str, plan: str) -> None:
             assert headers["x-ms-version"] >= "2017-11-09"
             name = url.removeprefix("https://st.blob.core.windows.net/functions/")
             return json.loads(azure.memory.download_blob(name).readall(), object_hook=Told)
-        assert by["resource"] == "https://ml.azure.com"
+        assert (url, by["resource"]) == (parameters.endpoint, "https://ml.azure.com")
         request = Request(url, of(call["body"]).encode(), headers | {"Authorization": "Bearer t0ken"})
         with urlopen(request, timeout=10) as answer:
             return json.load(answer, object_hook=Told)

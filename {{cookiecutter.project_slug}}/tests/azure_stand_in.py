@@ -76,7 +76,8 @@ OPTIONS = {
     "monitor log-analytics query": "--workspace! --analytics-query! --timespan --workspaces",
     "monitor log-analytics workspace show": "--resource-group! --workspace-name!",
     "storage account check-name": "--name!",
-    "storage blob upload": "--account-name --auth-mode --container-name --name --file --overwrite --no-progress?",
+    "storage blob upload": "--account-name --auth-mode --container-name --name --file --overwrite --content-type "
+    "--no-progress?",
     "storage blob download-batch": "--destination! --source! --account-name --auth-mode --pattern --overwrite "
     "--no-progress? --dryrun? --max-connections",
 }

@@ -23,6 +23,9 @@ if RUNNING != PYTHON:
 LOCKS = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
 LOCKS["blob"] = ["blob.in", "-c", "dev.txt"]
 LOCKS["otel"] = ["otel.in", "-c", "dev.txt"]
+LOCKS["azure"] = ["azure.in", "-c", "dev.txt"]
+LOCKS["azure-job"] = ["serve.in", "project.in", "azure-job.in", "-c", "project.txt"]
+LOCKS["events"] = ["events.in"]
 
 
 def install(session: nox.Session) -> None:
@@ -57,6 +60,13 @@ def life(session: nox.Session) -> None:
     """Run the slow tests, which play a model's life."""
     install(session)
     session.run("pytest", "-m", "life", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def azure(session: nox.Session) -> None:
+    """Check every file for Azure ML without an account."""
+    session.install("--require-hashes", "-r", "requirements/dev.txt", "-r", "requirements/azure.txt")
+    session.run("python", "-m", "porto_seguro", "azure", "check", env={"PYTHONPATH": "src"})
 
 
 @nox.session(python=PYTHON, venv_backend="none")

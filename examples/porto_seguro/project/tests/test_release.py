@@ -10,16 +10,18 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
-import polars as pl
 import pytest
 import yaml
 from conftest import Command, decoded, made_up
 from prometheus_client.parser import text_string_to_metric_families
+from release_places import RNG, SCORES, Crash, Fake, seen
 
 from porto_seguro import clock
 from porto_seguro.config import TOKEN, Rollout, Serving, load_settings
@@ -32,7 +34,7 @@ from porto_seguro.result import Result
 from porto_seguro.serving import commands, deployments, local
 from porto_seguro.serving.compare import EARLY, Evidence, compare, percentile_ms, spread_apart
 from porto_seguro.serving.deployments import Table
-from porto_seguro.serving.endpoint import Deployed, Release, Seen, State, Status
+from porto_seguro.serving.endpoint import Deployed, Release, Seen, State
 from porto_seguro.serving.local import LocalEndpoint, Told
 from porto_seguro.serving.predictions import PredictionLog
 from porto_seguro.serving.probe import Endpoint
@@ -42,13 +44,9 @@ from porto_seguro.serving.telemetry import SECONDS
 from porto_seguro.serving.upstream import Upstream
 from porto_seguro.serving.wire import Answer, answered
 
-RNG = np.random.default_rng(0)
-SCORES = RNG.beta(2, 30, 5_000)
-FAST = [0, 0, 1, *[0] * (len(SECONDS) - 2)]
-
-
-def seen(requests: int, errors: int = 0, refused: int = 0, bucket: int = 2) -> Seen:
-    return Seen(requests, errors, refused, [requests if n == bucket else 0 for n in range(len(SECONDS) + 1)])
+# The release machine is led through all its ways on an endpoint of its own and, where the project has it, on Azure's.
+PLACES = [Fake, *([import_module("azure_endpoint").OnAzure] if find_spec("azure_endpoint") else [])]
+on_each_place = pytest.mark.parametrize("Place", PLACES, ids=lambda place: place.__name__)
 
 
 def evidence(told: Seen | None = None, scores: np.ndarray | None = None, **more: object) -> Evidence:
@@ -132,78 +130,6 @@ def test_a_state_that_cannot_be_is_refused_and_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-class Crash(Exception):
-    """The process dies here."""
-
-
-class Fake:
-    """An endpoint without processes, and a registry; `crash_at` counts writes of both, after or before each."""
-
-    def __init__(self, root: Path, crash_at: int = -1, after: bool = False) -> None:
-        self.stored, self.root = State({"blue": Deployed(1, 100)}), root
-        self.champions, self.writes, self._crash_at, self._after = [1], 0, crash_at, after
-        self.counts = {"blue": seen(0), "green": seen(0)}
-        self.down, self.told = False, Status(seen={})
-        self.states: list[State] = []
-
-    def _writing(self, write: Callable[[], None]) -> None:
-        crash = self.writes == self._crash_at
-        self.writes += 1
-        if crash and not self._after:
-            raise Crash
-        write()
-        if crash:
-            raise Crash
-
-    def state(self) -> State:
-        return copy.deepcopy(self.stored)
-
-    def apply(self, state: State) -> None:
-        state.check()
-        self._writing(lambda: setattr(self, "stored", copy.deepcopy(state)))
-        self.states.append(copy.deepcopy(state))
-
-    def status(self) -> Status:
-        if self.down:
-            raise Fault("nothing is served")
-        counts = {name: copy.deepcopy(self.counts[name]) for name in self.stored.deployments}
-        return msgspec.structs.replace(self.told, seen=counts)
-
-    def get(self, version: int) -> Version:
-        return Version(version=version, run="r", line="one" if version < 9 else "two", digest="", tags={})
-
-    def promote(self, version: int) -> None:
-        if self.champions[-1] != version:
-            self._writing(lambda: self.champions.append(version))
-
-    def champion(self) -> Version:
-        return self.get(self.champions[-1])
-
-    def serve(self, errors: float = 0.0, slow: bool = False, shifted: bool = False, worse: bool | None = None) -> None:
-        """Let a thousand requests come, which the deployments answer by their share; the new one as given.
-
-        Where it is said whether the new one is `worse`, outcomes arrive.
-        """
-        for name, place in self.stored.deployments.items():
-            count = 10 * (place.traffic + place.mirror)
-            new = place.version != 1
-            then, bucket = self.counts[name], 6 if slow and new else 2
-            then.requests += count
-            then.errors += int(count * errors) if new else 0
-            then.seconds[bucket] += count
-            about = {"deployment": name, "model_version": str(place.version), "columns": []}
-            log = PredictionLog(self.root / "data" / "predictions", about, 64)
-            for n in range(10 if count else 0):
-                scores, ids = RNG.choice(SCORES, 200), [f"{name}-{then.requests}-{n}-{row}" for row in range(200)]
-                log.add(f"{self.writes}-{n}", ids, [[]], (scores**0.7 if shifted and new else scores).tolist())
-                if worse is not None:
-                    truth = RNG.random(200) < np.clip(8 * (RNG.permutation(scores) if worse and new else scores), 0, 1)
-                    told = pl.DataFrame({"id": ids, "bought": truth})
-                    (self.root / "data" / "outcomes").mkdir(parents=True, exist_ok=True)
-                    told.write_parquet(self.root / "data" / "outcomes" / f"{ids[0]}.parquet")
-            log.close()
-
-
 @pytest.fixture
 def releases(lived: Path, tmp_path: Path) -> Iterator[Callable[..., Releases]]:
     """Return `releases(fake, **rollout)`, the machine of a project whose registry is the fake's."""
@@ -217,9 +143,7 @@ def releases(lived: Path, tmp_path: Path) -> Iterator[Callable[..., Releases]]:
         (conf / "project.yaml").write_text(yaml.safe_dump(told), "utf-8")
         if fake.root != tmp_path:
             shutil.copytree(conf, fake.root / "conf", dirs_exist_ok=True)
-        project = Project(fake.root)
-        project._registry = fake  # type: ignore[assignment]
-        return Releases(project, fake)
+        return Releases(Project(fake.root), fake, fake)
 
     yield make
     clock.set_now(None)
@@ -236,8 +160,11 @@ def lead(machine: Releases, fake: Fake, **fault: object) -> list[Step]:
     return steps
 
 
-def test_a_good_version_goes_through_every_stage(releases: Callable[..., Releases], tmp_path: Path) -> None:
-    fake = Fake(tmp_path)
+@on_each_place
+def test_a_good_version_goes_through_every_stage(
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
+) -> None:
+    fake = Place(tmp_path)
     machine = releases(fake)
     assert machine.start(2).did == "started"
     assert machine.step().did == "held", "nobody has asked yet"
@@ -251,14 +178,15 @@ def test_a_good_version_goes_through_every_stage(releases: Callable[..., Release
         machine.step()
 
 
+@on_each_place
 def test_a_swap_at_once_and_an_ab_test_are_settings_of_the_same_machine(
-    releases: Callable[..., Releases], tmp_path: Path
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
 ) -> None:
-    fake = Fake(tmp_path)
+    fake = Place(tmp_path)
     assert releases(fake, stages=[100]).start(2).did == "done"
     assert fake.stored.deployments == {"blue": Deployed(1, 0), "green": Deployed(2, 100)}
     assert fake.champions == [1, 2]
-    other = Fake(tmp_path)
+    other = Place(tmp_path)
     machine = releases(other, stages=[50, 100], minutes=20_160)
     machine.start(2)
     other.serve()
@@ -271,10 +199,11 @@ def test_a_swap_at_once_and_an_ab_test_are_settings_of_the_same_machine(
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
 @pytest.mark.parametrize("fault", [{"errors": 0.2}, {"slow": True}, {"shifted": True}, {"worse": True}], ids=str)
+@on_each_place
 def test_a_fault_at_any_stage_brings_the_old_version_back(
-    releases: Callable[..., Releases], tmp_path: Path, stage: int, fault: dict[str, object]
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path, stage: int, fault: dict[str, object]
 ) -> None:
-    fake = Fake(tmp_path)
+    fake = Place(tmp_path)
     machine = releases(fake)
     machine.start(2)
     before = None
@@ -302,8 +231,9 @@ WAYS = [  # writes, the stage at which something happens, and what: a fault, or 
 
 
 @pytest.mark.parametrize(("writes", "stage", "what"), WAYS)
+@on_each_place
 def test_a_crash_at_any_write_is_gone_on_from(
-    releases: Callable[..., Releases], tmp_path: Path, writes: int, stage: str, what: str
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path, writes: int, stage: str, what: str
 ) -> None:
     def live_through(fake: Fake) -> int:
         """Lead the release to its end; return how often the process crashed."""
@@ -322,11 +252,12 @@ def test_a_crash_at_any_write_is_gone_on_from(
                 machine = releases(fake)  # another process
         raise AssertionError("it does not end")
 
-    smooth = Fake(tmp_path / "smooth")
-    assert (live_through(smooth), smooth.writes) == (0, writes)
-    for crash_at in range(writes):
+    smooth = Place(tmp_path / "smooth")
+    assert live_through(smooth) == 0
+    assert smooth.writes == writes if Place is Fake else smooth.writes > writes
+    for crash_at in range(smooth.writes):
         for after in (False, True):
-            fake = Fake(tmp_path / f"{crash_at}{after}", crash_at, after)
+            fake = Place(tmp_path / f"{crash_at}{after}", crash_at, after)
             assert live_through(fake) == 1
             assert fake.stored.release
             assert fake.stored.release.status == (what or "done")
@@ -337,38 +268,43 @@ def test_a_crash_at_any_write_is_gone_on_from(
 
 
 @pytest.mark.parametrize("stages", [["mirror", 100], [100]], ids=str)
+@on_each_place
 def test_a_version_that_never_started_goes_back_though_the_command_died_that_wrote_it(
-    releases: Callable[..., Releases], tmp_path: Path, stages: list[str | int]
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path, stages: list[str | int]
 ) -> None:
-    fake = Fake(tmp_path, crash_at=0, after=True)
+    fake = Place(tmp_path, crash_at=Place.FIRST, after=True)
     machine = releases(fake, stages=stages)
     with pytest.raises(Crash):
         machine.start(2)
-    fake.told = Status(seen={}, settled=False)
-    assert machine.step().did == "held", "the router has not tried it yet"
-    fake.told = Status(seen={}, refused="green does not start: a file was changed")
+    fake.unsettled()
+    assert machine.step().did == "held", "the endpoint has not tried it yet"
+    reason = fake.refuse()
     step = machine.step()
-    assert (step.did, step.reasons) == ("rolled back", [fake.told.refused])
+    assert (step.did, step.reasons) == ("rolled back", [reason])
     assert fake.stored.deployments == {"blue": Deployed(1, 100)}
     assert fake.champions == [1]
     assert fake.stored.release
-    assert fake.told.refused in fake.stored.release.history[-1]
+    assert reason in fake.stored.release.history[-1]
 
 
-def test_a_candidate_that_no_longer_starts_goes_back(releases: Callable[..., Releases], tmp_path: Path) -> None:
-    fake = Fake(tmp_path)
+@on_each_place
+def test_a_candidate_that_no_longer_starts_goes_back(
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
+) -> None:
+    fake = Place(tmp_path)
     machine = releases(fake)
     machine.start(2)
-    fake.told = Status(seen={}, failed={"green": "green does not start"})
-    assert machine.step().reasons == ["green does not start"]
+    reason = fake.fail("green")
+    assert machine.step().reasons == [reason]
     assert fake.stored.deployments == {"blue": Deployed(1, 100)}
 
 
+@on_each_place
 def test_a_release_that_is_nearly_done_can_be_aborted_until_it_is_champion(
-    releases: Callable[..., Releases], tmp_path: Path
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
 ) -> None:
     for crash_at, champions, what in ((0, [1], "aborted"), (1, [1, 2], "done")):
-        fake = Fake(tmp_path / str(crash_at), crash_at, after=True)
+        fake = Place(tmp_path / str(crash_at), Place.FIRST + crash_at, after=True)
         machine = releases(fake, stages=[100])
         with pytest.raises(Crash):
             machine.start(2)
@@ -382,10 +318,11 @@ def test_a_release_that_is_nearly_done_can_be_aborted_until_it_is_champion(
         assert fake.champions == champions
 
 
+@on_each_place
 def test_a_release_whose_stage_is_no_longer_in_the_settings_can_only_be_aborted(
-    releases: Callable[..., Releases], tmp_path: Path
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
 ) -> None:
-    fake = Fake(tmp_path)
+    fake = Place(tmp_path)
     releases(fake).start(2)
     machine = releases(fake, stages=[50, 100])
     with pytest.raises(UsageError, match="no longer has"):
@@ -393,30 +330,34 @@ def test_a_release_whose_stage_is_no_longer_in_the_settings_can_only_be_aborted(
     assert machine.abort().did == "aborted"
 
 
+@on_each_place
 def test_without_a_prediction_log_only_a_swap_at_once_is_released(
-    releases: Callable[..., Releases], tmp_path: Path
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
 ) -> None:
-    fake = Fake(tmp_path / "a")
-    fake.told = Status(seen={}, logged=False)
-    with pytest.raises(UsageError, match="--no-log"):
+    fake = Place(tmp_path / "a")
+    fake.unlogged()
+    with pytest.raises(UsageError, match=Place.NO_LOG):
         releases(fake).start(2)
     assert fake.stored.release is None
     assert releases(fake, stages=[100]).start(2).did == "done"
-    fake = Fake(tmp_path / "b")
+    fake = Place(tmp_path / "b")
     machine = releases(fake)
     machine.start(2)
-    fake.told = Status(seen={}, logged=False)  # the router was started again
+    fake.unlogged()  # the router was started again
     fake.counts = {"blue": seen(2000), "green": seen(1000)}
     step = machine.step()
-    assert (step.did, "--no-log" in step.reasons[0]) == ("held", True)
+    assert (step.did, Place.NO_LOG in step.reasons[0]) == ("held", True)
 
 
-def test_what_another_router_counted_is_not_subtracted(releases: Callable[..., Releases], tmp_path: Path) -> None:
+@on_each_place
+def test_what_another_router_counted_is_not_subtracted(
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
+) -> None:
     before = msgspec.structs.replace(seen(500, 40), counter="one")
     same, other = (msgspec.structs.replace(seen(600, 1), counter=name) for name in ("one", "two"))
     assert other.since(before) == other
     assert same.since(before).requests == 100
-    fake = Fake(tmp_path)
+    fake = Place(tmp_path)
     fake.counts["green"] = msgspec.structs.replace(seen(0), counter="one")
     machine = releases(fake)
     machine.start(2)
@@ -429,14 +370,17 @@ def test_what_another_router_counted_is_not_subtracted(releases: Callable[..., R
     assert (step.did, "0.05 against" in step.reasons[0]) == ("rolled back", True), step.reasons
 
 
-def test_what_cannot_be_released_is_refused(releases: Callable[..., Releases], tmp_path: Path) -> None:
-    fake = Fake(tmp_path)
+@on_each_place
+def test_what_cannot_be_released_is_refused(
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
+) -> None:
+    fake = Place(tmp_path)
     machine = releases(fake)
     for version, said in ((1, "all of the traffic already"), (9, "another question")):
         with pytest.raises(UsageError, match=said):
             machine.start(version)
     fake.down = True
-    with pytest.raises(Fault, match="nothing is served"):
+    with pytest.raises(Fault, match=Place.DOWN):
         machine.start(2)
     assert fake.stored.release is None
     fake.down = False
@@ -450,18 +394,19 @@ def test_what_cannot_be_released_is_refused(releases: Callable[..., Releases], t
     fake.down = False
     assert machine.abort().did == "aborted"
     assert fake.stored.deployments == {"blue": Deployed(1, 100)}
-    fake.stored = State()
+    fake.clear()
     with pytest.raises(UsageError, match="Nothing is served"):
         machine.start(2)
 
 
+@on_each_place
 def test_a_hand_in_the_traffic_is_undone_and_a_stage_lasts_its_time(
-    releases: Callable[..., Releases], tmp_path: Path
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path
 ) -> None:
-    fake = Fake(tmp_path)
+    fake = Place(tmp_path)
     machine = releases(fake, minutes=30)
     machine.start(2)
-    fake.stored.deployments["green"].mirror = 3
+    fake.by_hand("green", mirror=3)
     assert machine.step().did == "held"
     fake.serve()
     fake.serve()
@@ -530,7 +475,7 @@ def test_run_goes_on_with_the_release(
     asked = []
     release = Release(version=2, candidate="green", base="blue", stage="100", since="", began="", status=status)
 
-    def lead(version: int, wait: float, every: float, quiet: bool) -> Step:
+    def lead(opened: Any, version: int, wait: float, every: float, quiet: bool) -> Step:
         asked.append(version)
         return Step(did, release, ["so it is"])
 
@@ -548,10 +493,11 @@ def test_run_goes_on_with_the_release(
     assert (code, f"release: {did}: so it is" in said, f"Decision: {decision}" in said) == (exit_code, True, True)
 
 
+@on_each_place
 def test_a_release_can_be_aborted_while_another_command_leads_it(
-    releases: Callable[..., Releases], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    Place: type[Fake], releases: Callable[..., Releases], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake, endpoint = Fake(tmp_path), LocalEndpoint(tmp_path)
+    fake, endpoint = Place(tmp_path), LocalEndpoint(tmp_path)
     machine = releases(fake)
 
     def pause(seconds: float) -> None:
@@ -561,9 +507,8 @@ def test_a_release_can_be_aborted_while_another_command_leads_it(
         with endpoint.only_one():  # as the command `release abort` does; a Fault if the other one were in its way
             machine.abort()
 
-    monkeypatch.setattr(commands, "_releases", lambda: (endpoint, machine))
     monkeypatch.setattr("time.sleep", pause)
-    step = commands.lead(2, 3600, 5, quiet=True)
+    step = commands.lead((endpoint, machine), 2, 3600, 5, quiet=True)
     assert (step.did, step.release.status, "somebody asked for it" in step.reasons[0]) == ("aborted", "aborted", True)
     assert fake.stored.deployments == {"blue": Deployed(1, 100)}
 

@@ -78,4 +78,5 @@ def publish(az: Az, environment: Environment, inputs: dict[str, Any], settings: 
     az.write(
         "storage", "blob", "upload", "--auth-mode", "login", "--account-name", environment.storage_account,
         "--container-name", CONTAINER, "--name", PLAN, "--file", str(path), "--overwrite", "true",
+        "--content-type", "application/json",  # by which Data Factory knows that it may be parsed
     )  # fmt: skip

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -190,6 +191,8 @@ for command in (models, promote, rollback, runs):
 import_module(f"{__package__}.watch.commands").add_to(app)
 if find_spec(f"{__package__}.serving"):  # a project that scores files only has no service
     import_module(f"{__package__}.serving.commands").add_to(app)
+if find_spec(f"{__package__}.azure"):  # nor one that stays on this machine commands for a cloud
+    import_module(f"{__package__}.azure.azure_commands").add_to(app)
 
 
 @app.command()
@@ -207,12 +210,12 @@ def doctor(json: AsJson = False) -> None:
         raise typer.Exit(Fault.code)
 
 
-def main() -> None:
+def main(face: Callable[[], Any] = app) -> None:
     """Run a command; whatever goes wrong is told in a sentence, with an exit code that says whose turn it is."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)  # what libraries chatter; our own words go through `show`
     try:
-        app()
+        face()
     except ProjectError as error:
         _fail(str(error), error.code)
     except KeyboardInterrupt:

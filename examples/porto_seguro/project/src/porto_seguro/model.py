@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 PATIENCE = 100  # boosting rounds without progress on the early-stopping rows
 FEW_ROWS = 50_000
 FOLDS = 5
+Watch = Callable[[int, float], None]  # is told the number of a boosting round, and the loss on rows not learnt from
 
 
 def features(rows: pl.DataFrame) -> pl.DataFrame:
@@ -122,7 +124,9 @@ def linear(estimator: Any, encoder: Encoder) -> Any:
     )
 
 
-def fit(estimator: Any, x: Matrix, y: Vector, x_stop: Matrix, y_stop: Vector, task: Task) -> Any:
+def fit(
+    estimator: Any, x: Matrix, y: Vector, x_stop: Matrix, y_stop: Vector, task: Task, watch: Watch | None = None
+) -> Any:
     """Fit an estimator.
 
     Boosting stops early on the rows kept for it. Where rows are few, that part is too small to trust: the number of
@@ -134,29 +138,49 @@ def fit(estimator: Any, x: Matrix, y: Vector, x_stop: Matrix, y_stop: Vector, ta
         x, y: training rows, shapes (n, features) and (n,).
         x_stop, y_stop: rows for early stopping, shapes (m, features) and (m,).
         task: binary, multiclass or regression.
+        watch: is told how learning goes on, by those who try many parameters and end early what will not do. Where
+            there is a cross-validation, that is its first fold; an estimator without rounds is fitted once more for it.
     """
     boosting = type(estimator).__module__.startswith("lightgbm")
     if boosting and len(x) + len(x_stop) > FEW_ROWS:
-        return _fit_stopping(estimator, x, y, x_stop, y_stop)
+        return _fit_stopping(estimator, x, y, x_stop, y_stop, watch)
+    from sklearn.base import clone
+
     every, truth = np.concatenate([x, x_stop]), np.concatenate([y, y_stop])
     if not boosting:
+        if watch:
+            watch(1, _loss(clone(estimator).fit(x, y), x_stop, y_stop, task))
         return estimator.fit(every, truth)
-    from sklearn.base import clone
     from sklearn.model_selection import KFold, StratifiedKFold
 
     folds = (KFold if task == "regression" else StratifiedKFold)(FOLDS, shuffle=True, random_state=0)
     rounds = [
-        _fit_stopping(clone(estimator), every[a], truth[a], every[b], truth[b]).best_iteration_
-        for a, b in folds.split(every, truth)
+        _fit_stopping(clone(estimator), every[a], truth[a], every[b], truth[b], None if n else watch).best_iteration_
+        for n, (a, b) in enumerate(folds.split(every, truth))
     ]
     return estimator.set_params(n_estimators=max(1, round(float(np.mean(rounds))))).fit(every, truth)
 
 
-def _fit_stopping(estimator: Any, x: Matrix, y: Vector, x_stop: Matrix, y_stop: Vector) -> Any:
+def _loss(estimator: Any, x: Matrix, y: Vector, task: Task) -> float:
+    """The loss that boosting watches, too: log-loss, or the mean squared error."""
+    from sklearn.metrics import log_loss, mean_squared_error
+
+    if task == "regression":
+        return float(mean_squared_error(y, estimator.predict(x)))
+    return float(log_loss(y, estimator.predict_proba(x), labels=estimator.classes_))
+
+
+def _fit_stopping(
+    estimator: Any, x: Matrix, y: Vector, x_stop: Matrix, y_stop: Vector, watch: Watch | None = None
+) -> Any:
     import lightgbm
 
+    def tell(now: Any) -> None:
+        if watch:
+            watch(now.iteration + 1, now.evaluation_result_list[0][2])
+
     # Watched is the loss that is minimised, whatever metric decides: the AUC of few events jumps too much.
-    callbacks = [lightgbm.early_stopping(PATIENCE, first_metric_only=True, verbose=False)]
+    callbacks = [lightgbm.early_stopping(PATIENCE, first_metric_only=True, verbose=False), tell]
     return estimator.fit(x, y, eval_X=x_stop, eval_y=y_stop, callbacks=callbacks)
 
 

@@ -16,11 +16,12 @@ from .errors import UsageError
 from .evaluate import evaluate
 from .gate import Decision, gate
 from .ingest import SYNTHETIC
+from .record import RUN, begun, comparable, tags_of
 from .registry import Registry, Version
-from .result import Result, result_of, told, why_not_compared
+from .result import Result, notes_on, result_of, told
 from .split import sample_rows, split
 from .store import Store, only_one
-from .train import lineage_of, train
+from .train import train_run
 
 Progress = Callable[[str], None]
 
@@ -156,7 +157,7 @@ class Project:
         return self.store.add(Path(data), self.contract)[0].version
 
     def _run(self, run: str | None) -> str:
-        known = [r["run"] for r in self.registry.runs() if (self.registry.folder(r["run"]) / "run.json").is_file()]
+        known = [r["run"] for r in self.registry.runs() if (self.registry.folder(r["run"]) / RUN).is_file()]
         if run is None and known:
             return str(known[0])
         found = [r for r in known if run and r.startswith(run)]
@@ -165,13 +166,10 @@ class Project:
         return str(found[0])
 
     def _about(self, run: str) -> dict[str, Any]:
-        return told(self.registry.folder(run) / "run.json")
+        return told(self.registry.folder(run) / RUN)
 
     def _comparable(self, about: dict[str, Any]) -> Version | None:
-        """The champion, unless it answers another question or only ever saw synthetic rows."""
-        champion = self.registry.champion()
-        rehearsed = champion and champion.tags.get("synthetic") == "yes" and not about.get("synthetic")
-        return champion if champion and champion.line == about["line"] and not rehearsed else None
+        return comparable(self.registry.champion(), about)
 
     @contextmanager
     def _noting_failure(self, run: str) -> Iterator[None]:
@@ -196,18 +194,12 @@ class Project:
             if sample:
                 data = sample_rows(data, sample, out / "sample.parquet")
             progress("split")
-            champion = self.registry.champion()
             parts = split(data, contract, settings.split, out / "split.parquet", self._holdout_from())
-            line = f"{contract.line()}-{parts['parted']}"
-            about: dict[str, Any] = {"data_version": version, "sample": sample, "line": line, "parts": parts}
-            about["synthetic"] = self.store.manifest(version).known_as == SYNTHETIC
-            about["notes"] = [] if not champion or self._comparable(about) else [why_not_compared(champion, line)]
+            synthetic = self.store.manifest(version).known_as == SYNTHETIC
+            about = begun(version, contract, parts, sample, synthetic)
             progress("train")
-            lineage = lineage_of(self.root, settings, version) | {"line": line, "split": parts, "run": run}
-            learnt = train(data, out / "split.parquet", contract, settings, out, lineage)
-            (out / "run.json").write_bytes(msgspec.json.encode(about))
-            learnt |= settings.model.parameters | {"estimator": settings.model.estimator, "sample": sample or "all"}
-            self.registry.log(run, {}, learnt, {"line": line})
+            learnt = train_run(self.root, run, data, out / "split.parquet", contract, settings, out, about)
+            self.registry.log(run, {}, learnt, {"line": about["line"]})
         self.registry.end_run(run)
         return run
 
@@ -236,15 +228,12 @@ class Project:
                 run, measured["metrics"]["model"], {}, {"decision": decision.decision, "reason": decision.reasons[0]}
             )
             about["judged_against"] = champion.version if champion else None
-            (out / "run.json").write_bytes(msgspec.json.encode(about))
+            about["notes"] = notes_on(self.registry.champion(), about)
+            (out / RUN).write_bytes(msgspec.json.encode(about))
         self.registry.end_run(run)
         return decision
 
     def _register(self, run: str, decision: Decision) -> Version:
-        about = self._about(run)
-        tags = {"data_version": about["data_version"], "candidate": decision.candidate, "reason": decision.reasons[0]}
-        tags["engine"] = told(self.registry.folder(run) / "evaluation.json")[decision.candidate]["onnx"]["engine"]
-        tags["synthetic"] = "yes" if about.get("synthetic") else "no"
-        if "holdout_from" in about["parts"]:
-            tags |= {"holdout_from": about["parts"]["holdout_from"], "split_by": self.settings.split.by}
-        return self.registry.register(run, self.registry.folder(run) / decision.candidate, about["line"], tags)
+        about, out = self._about(run), self.registry.folder(run)
+        tags = tags_of(about, decision, told(out / "evaluation.json"), self.settings)
+        return self.registry.register(run, out / decision.candidate, about["line"], tags)

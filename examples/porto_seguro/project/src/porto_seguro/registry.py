@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from .artifact import NATIVE, ONNX, Engine
+from .artifact import Engine
 from .errors import Fault, UsageError
-from .seal import digest, take_out
+from .record import finished
 
 HISTORY = "champions"
 OURS = {"run", "line", "digest", "folder"}  # tags without which nobody knows what a version is
@@ -137,18 +137,13 @@ class Registry:
         ]
 
     def register(self, run: str, model: Path, line: str, tags: dict[str, str]) -> Version:
-        """Make the model of a run a version; the same run twice gives the same version.
-
-        An ONNX form that was found wanting (the tag `engine`) leaves the folder first: what it holds is what scores.
-        """
+        """Make the model of a run a version (see `finished`); the same run twice gives the same version."""
         for version in self.versions():
             if version.run == run:
                 return version
         if not self._client.search_registered_models(f"name = '{self._name}'"):
             self._client.create_registered_model(self._name)
-        if tags.get("engine") == "native":
-            take_out(model, f"{NATIVE}/{ONNX}")
-        every = tags | {"run": run, "line": line, "digest": digest(model), "folder": model.name}
+        every = finished(run, model, line, tags)
         made = self._client.create_model_version(self._name, model.resolve().as_uri(), run, tags=every)
         self._client.set_registered_model_alias(self._name, "challenger", made.version)
         return self.get(int(made.version))

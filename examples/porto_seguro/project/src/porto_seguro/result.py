@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from .gate import Decision
+from .record import RUN, comparable
 from .registry import Version
 
 
@@ -34,7 +35,7 @@ def told(path: Path) -> dict[str, Any]:
 
 def result_of(folder: Path, run: str, data_version: str, decision: Decision, champion: Version | None) -> Result:
     """Put together what a judged run told in its folder; `champion` is the one of that moment."""
-    evaluation, notes = told(folder / "evaluation.json"), told(folder / "run.json")["notes"]
+    evaluation, notes = told(folder / "evaluation.json"), told(folder / RUN)["notes"]
     metrics, onnx = evaluation["metrics"], evaluation[decision.candidate]["onnx"]
     if onnx["engine"] == "native":
         notes.append(f"The estimator itself scores, not its ONNX form: {onnx['reason']}.")
@@ -52,12 +53,14 @@ def result_of(folder: Path, run: str, data_version: str, decision: Decision, cha
     )
 
 
-def why_not_compared(champion: Version, line: str) -> str:
-    """Say why a run of this model line does without the champion."""
-    who = f"the champion (version {champion.version})"
-    if champion.line == line:
-        return f"These rows are real, but {who} learnt from synthetic ones only: it is not compared."
-    return (
+def notes_on(champion: Version | None, about: dict[str, Any]) -> list[str]:
+    """Say why a run does without the champion, if it does."""
+    if champion is None or comparable(champion, about):
+        return []
+    who = f"the champion (version {champion.version})" if champion.version else "the champion"
+    if champion.line == about["line"]:
+        return [f"These rows are real, but {who} learnt from synthetic ones only: it is not compared."]
+    return [
         f"Target, features or split are not those of {who}: this begins a new model line. "
         "The old versions are kept; the old champion is not compared."
-    )
+    ]

@@ -20,14 +20,18 @@ from .encode import Vector, encode_target, fit_encoder
 from .errors import DataError, UsageError
 from .export import to_onnx
 from .metrics import BY_TASK, Indices, watched
+from .model import Watch
 from .profile import profile_of
+from .record import RUN
 from .split import HOLDOUT, STOP, TRAIN
+from .table import replacing
 
 DEFAULT_METRIC: dict[Task, str] = {"binary": "auc", "multiclass": "log_loss", "regression": "rmse"}
 LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
 SOME_ROWS = 10_000  # are enough to see how scores are spread
 LINEAR_ROWS = 200_000  # more rows hardly move a linear model, but take long
 PROFILE_ROWS = 100_000  # are enough to know how features are spread
+DIRTY = "-dirty"  # as `git describe --dirty` writes
 
 # Threads that spin while they wait take the processor from what they wait for: on a machine with other work, training
 # then takes many times as long. Read when LightGBM loads the OpenMP library, which is later than here.
@@ -53,9 +57,37 @@ def linear_name(task: Task) -> str:
     return "ridge" if task == "regression" else "logistic"
 
 
+def train_run(
+    root: Path, run: str, data: Path, parts: Path, contract: Contract, settings: Settings, out: Path,
+    about: dict[str, Any], commit: str = "", watch: Watch | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train, and note beside the models what the run is.
+
+    Args:
+        root: the project's folder, of which the models keep checksums.
+        run: the run's name.
+        data, parts, contract, settings, out, watch: as in `train`.
+        about: what `record.begun` returned.
+        commit: of the code, where `root` is a copy that does not know it; one that ends with `-dirty` was changed since.
+
+    Returns:
+        What should be logged as parameters.
+    """
+    lineage = lineage_of(root, settings, about["data_version"])
+    lineage |= {key: about[key] for key in ("line", "synthetic")} | {"split": about["parts"], "run": run}
+    if commit:
+        lineage |= {"commit": commit.removesuffix(DIRTY), "dirty": commit.endswith(DIRTY)}
+    learnt = train(data, parts, contract, settings, out, lineage, watch)
+    with replacing(out / RUN) as part:
+        part.write_bytes(msgspec.json.encode(about))
+    chosen = settings.model
+    return learnt | chosen.parameters | {"estimator": chosen.estimator, "sample": about["sample"] or "all"}
+
+
 def train(
-    data: Path, parts: Path, contract: Contract, settings: Settings, out: Path, lineage: dict[str, Any]
-) -> dict[str, Any]:
+    data: Path, parts: Path, contract: Contract, settings: Settings, out: Path, lineage: dict[str, Any],
+    watch: Watch | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Fit and save three models: `model`, `logistic` (or `ridge`) and `constant`.
 
     Args:
@@ -64,6 +96,7 @@ def train(
         contract, settings: what to learn, and how.
         out: the folder in which the model folders are made.
         lineage: where data, code and settings come from; kept inside each model.
+        watch: is told how `model` does on the rows for early stopping (see `model.fit`).
 
     Returns:
         What was learnt on: rows, features, boosting rounds.
@@ -101,7 +134,8 @@ def train(
         if folder == linear_name(contract.task) and len(y_train) > LINEAR_ROWS:
             few, more = _some(y_train, len(contract.classes)), slice(0)
         try:
-            fitted = recipe.fit(estimator, x_train[few], y_train[few], x_stop[more], y_stop[more], contract.task)
+            rows = x_train[few], y_train[few], x_stop[more], y_stop[more]
+            fitted = recipe.fit(estimator, *rows, contract.task, watch if folder == "model" else None)
         except (ValueError, TypeError, LightGBMError) as error:
             said = str(error).strip().splitlines()[0].rstrip(".")
             raise UsageError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..artifact import load_model
 from ..config import load_settings
 from ..errors import ProjectError, UsageError
+from ..seal import MANIFEST
 from .app import listen, make_app
 from .service import Deployment
 
@@ -32,7 +33,7 @@ def main() -> None:
         if not folder or not digest:
             raise UsageError("Set MODEL_FOLDER and MODEL_DIGEST: the service loads one model, and only that one.")
         limits = load_settings(Path(env.get("PROJECT_DIR", ".")) / "conf").serving
-        model = load_model(Path(folder), digest, "native" if "native" in sys.argv[1:] else None, threads=1)
+        model = load_model(_model_in(Path(folder)), digest, "native" if "native" in sys.argv[1:] else None, threads=1)
         deployment = Deployment(
             model=model, version=env.get("MODEL_VERSION", "0"), digest=digest, name=env.get("DEPLOYMENT", "blue"),
             log=Path(env["LOG_FOLDER"]) if env.get("LOG_FOLDER") else None,
@@ -42,6 +43,12 @@ def main() -> None:
         listen(make_app(deployment, limits), env.get("HOST", "127.0.0.1"), int(env.get("PORT", "8000")))
     except ProjectError as error:
         raise SystemExit(str(error)) from None
+
+
+def _model_in(folder: Path) -> Path:
+    """The folder itself, or the only one in it that is under seal: Azure ML mounts a model at NAME/VERSION/FOLDER."""
+    found = [folder] if (folder / MANIFEST).is_file() else [path.parent for path in folder.rglob(MANIFEST)]
+    return found[0] if len(found) == 1 else folder
 
 
 def _stop_with_stdin() -> None:

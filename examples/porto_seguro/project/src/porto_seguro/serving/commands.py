@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from starlette.types import ASGIApp
 
-from .. import clock, show
+from .. import show
 from ..errors import DataError, Fault
 from ..show import AsJson, project
+from .release_commands import lead, release_app
 
 if TYPE_CHECKING:
     from ..result import Result
     from .local import LocalEndpoint
-    from .release import Releases, Step
+    from .release import Releases
 
 
 def serve(
@@ -125,93 +125,6 @@ def outcomes(
     show.table("Scored rows whose outcome is known", ("deployment", "version", "rows", *names), table)
 
 
-release_app = typer.Typer(no_args_is_help=True, help="Bring a new version to all of the traffic, stage by stage.")
-COLOURS = {"rolled back": "red", "aborted": "yellow", "held": "yellow", "done": "green"}
-
-
-@release_app.command("start")
-def release_start(
-    version: Annotated[int, typer.Argument(help="The model version; `models` lists them.")],
-    wait: Annotated[float, typer.Option(help="Seconds after which it stops waiting; the release stays.")] = 3600.0,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 5.0,
-    json: AsJson = False,
-) -> None:
-    """Release a version, or go on with its release, until it has all of the traffic or was rolled back.
-
-    Exit code 1 says that it was rolled back or aborted, 3 that it is still on its way.
-    """
-    step = lead(version, wait, every, quiet=json)
-    _show(step, json, told=True)
-    if step.release.status == "running":
-        raise Fault(f"Version {version} is still on its way; go on with: release start {version}")
-
-
-def lead(version: int, wait: float, every: float, quiet: bool) -> "Step":
-    """Start a release, or go on with it, and step until it ends or `wait` seconds are over; tell each change."""
-    endpoint, releases = _releases()
-    end, said = clock.seconds() + wait, ""
-    while True:
-        with endpoint.only_one(patient=True):  # and nobody while it waits, for somebody may want to abort
-            step = releases.go_on(version, begun=bool(said))
-        words = f"{step.did}, {step.release.stage}: {'; '.join(step.reasons)}"
-        if words != said and not quiet:
-            show.line(words, COLOURS.get(step.did, ""))
-        said = words
-        if step.release.status != "running" or clock.seconds() > end:
-            return step
-        time.sleep(every)
-
-
-def release_after(result: "Result", quiet: bool) -> int:
-    """Release the version of a run that passed the gate; return the exit code, as of `release start`.
-
-    The decision is then `promoted`, or stays `passed`: the gate passed it. What became of it stands in the notes.
-    """
-    if not result.model_version:  # of a sample
-        return 0
-    step = lead(result.model_version, 3600.0, 5.0, quiet)
-    result.decision = "promoted" if step.did == "done" else "passed"
-    result.notes[-1:] = [f"release: {step.did}: {'; '.join(step.reasons)}"]
-    return {"done": 0, "running": Fault.code}.get(step.release.status, DataError.code)
-
-
-@release_app.command("step")
-def release_step(json: AsJson = False) -> None:
-    """Judge the present stage once: move on, hold, or roll back. Exit code 1 says that it was rolled back."""
-    endpoint, releases = _releases()
-    with endpoint.only_one():
-        step = releases.step()
-    _show(step, json)
-
-
-@release_app.command("status")
-def release_status(json: AsJson = False) -> None:
-    """Show the deployments, their traffic, and the newest release."""
-    endpoint, _ = _releases()
-    state, told = endpoint.state(), endpoint.told()
-    url, problems = (told.url, told.problems) if told else (None, [])
-    if json:
-        about = {"url": url, "deployments": state.deployments, "release": state.release, "problems": problems}
-        return show.as_json(about)
-    rows = [(n, str(d.version), f"{d.traffic} %", f"{d.mirror} %") for n, d in state.deployments.items()]
-    show.table(url or "not served at the moment", ("deployment", "version", "traffic", "copies"), rows)
-    for text in state.release.history if state.release else ["No version was released yet."]:
-        show.line(text)
-    for text in problems:
-        show.line(text, "red")
-
-
-@release_app.command("abort")
-def release_abort(json: AsJson = False) -> None:
-    """Give all of the traffic back to the version that had it before."""
-    endpoint, releases = _releases()
-    with endpoint.only_one(patient=True):
-        step = releases.abort()
-    if json:
-        return show.as_json(step)
-    show.line(f"Version {step.release.version} was taken back.", "yellow")
-
-
 def _releases() -> tuple["LocalEndpoint", "Releases"]:
     from .local import LocalEndpoint
     from .release import Releases
@@ -221,26 +134,23 @@ def _releases() -> tuple["LocalEndpoint", "Releases"]:
     return endpoint, Releases(here, endpoint)
 
 
-def _show(step: "Step", json: bool, told: bool = False) -> None:
-    if json:
-        show.as_json(step)
-    else:
-        rows = [
-            ("ok" if f.kept else "wrong", f.name, f"{f.candidate:.4g}", f"{f.base:.4g}", f"{f.limit:.4g}")
-            for f in step.findings
-        ]
-        if rows:
-            show.table(f"Stage {step.release.stage}", ("", "what", "new", "old", "limit"), rows)
-        if not told:
-            show.line(f"{step.did}: {'; '.join(step.reasons)}", COLOURS.get(step.did, ""))
-    if step.did in ("rolled back", "aborted"):
-        raise typer.Exit(DataError.code)
+def release_after(result: "Result", quiet: bool) -> int:
+    """Release the version of a run that passed the gate; return the exit code, as of `release start`.
+
+    The decision is then `promoted`, or stays `passed`: the gate passed it. What became of it stands in the notes.
+    """
+    if not result.model_version:  # of a sample
+        return 0
+    step = lead(_releases(), result.model_version, 3600.0, 5.0, quiet)
+    result.decision = "promoted" if step.did == "done" else "passed"
+    result.notes[-1:] = [f"release: {step.did}: {'; '.join(step.reasons)}"]
+    return {"done": 0, "running": Fault.code}.get(step.release.status, DataError.code)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(check_app, name="check")
-    app.add_typer(release_app, name="release")
+    app.add_typer(release_app(_releases), name="release")
     app.command()(serve)
     app.command()(outcomes)
     if find_spec(f"{__package__}.ab"):  # an optional part

@@ -4,11 +4,13 @@ All of it is replaced as a whole, so that after a crash at any moment traffic an
 """
 
 import re
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from ..errors import UsageError
+from ..registry import Version
 
 MIRROR = 50  # the largest share that may be mirrored, as on Azure ML
 
@@ -109,6 +111,7 @@ class Status(Struct, kw_only=True):
     refused: str = ""  # why it was refused, so that an older one goes on
     failed: dict[str, str] = {}  # why a deployment does not start, by its name
     logged: bool = True  # whether scores go into the prediction log
+    no_log: str = "the service keeps no prediction log; start `serve` again without --no-log"  # if they do not
 
     @property
     def problems(self) -> list[str]:
@@ -135,3 +138,30 @@ class Endpoint(Protocol):
         Raises:
             Fault: the endpoint does not answer.
         """
+
+
+class Champions(Protocol):
+    """What a release needs of a registry, here or in a cloud."""
+
+    def get(self, version: int) -> Version:
+        """Return a version."""
+
+    def champion(self) -> Version | None:
+        """Return the present champion."""
+
+    def promote(self, version: int) -> None:
+        """Make a version the champion; doing it twice does no harm."""
+
+
+class Led(Endpoint, Protocol):
+    """What the commands need besides."""
+
+    def only_one(self, patient: bool = False) -> AbstractContextManager[None]:
+        """One command at a time changes the endpoint; who is patient waits for the other one.
+
+        Raises:
+            Fault: another one does.
+        """
+
+    def shown(self) -> tuple[str | None, list[str]]:
+        """Where it answers (None: nowhere), and what is not as it shall be, in sentences."""

@@ -133,6 +133,11 @@ class LocalEndpoint:
         told.settled = told.serial == self.state().serial
         return told
 
+    def shown(self) -> tuple[str | None, list[str]]:
+        """Where the router answers (None: none runs), and what does not run as it shall."""
+        told = self.told()
+        return (told.url, told.problems) if told else (None, [])
+
     def address(self) -> str | None:
         """Where the router answers; None if none runs."""
         told = self.told()

@@ -15,12 +15,11 @@ from ..pipeline import Project
 from ..store import only_one
 from ..train import metric_of
 from .compare import Evidence, Finding, compare
-from .endpoint import Deployed, Endpoint, Release, Seen, State
+from .endpoint import Champions, Deployed, Endpoint, Release, Seen, State
 from .outcomes import known
 from .predictions import newest_scores
 
 MIRROR = "mirror"
-NO_LOG = "the service keeps no prediction log; start `serve` again without --no-log"
 ROWS = 20_000  # of the newest scores are enough to compare
 
 
@@ -36,9 +35,19 @@ class Step(Struct):
 class Releases:
     """The releases of a project on an endpoint."""
 
-    def __init__(self, project: Project, endpoint: Endpoint) -> None:
-        """Give both."""
-        self._project, self._endpoint = project, endpoint
+    def __init__(
+        self, project: Project, endpoint: Endpoint, registry: Champions | None = None, command: str = ""
+    ) -> None:
+        """Begin.
+
+        Args:
+            project: settings, contract and prediction log.
+            endpoint: where versions are released.
+            registry: who is champion; the project's own, unless another one is given.
+            command: what a user types before the names of commands, for the messages.
+        """
+        self._project, self._endpoint, self._registry = project, endpoint, registry or project.registry
+        self._command = command
         self._rollout = project.settings.rollout
         self._stages = [str(stage) for stage in self._rollout.stages]
 
@@ -49,19 +58,23 @@ class Releases:
             UsageError: a release is under way, nothing is served, or the version answers another question.
             Fault: the version does not start; nothing was changed.
         """
-        state, registry = self._endpoint.state(), self._project.registry
+        state, registry = self._endpoint.state(), self._registry
         if running := state.under_way():
-            raise UsageError(f"Version {running.version} is being released: release step, or release abort")
+            raise UsageError(
+                f"Version {running.version} is being released: {self._command}release step, or {self._command}release abort"
+            )
         base = state.live()
         if base is None:
-            raise UsageError("Nothing is served yet, so there is nothing to replace: serve, or promote the version")
+            raise UsageError(
+                f"Nothing is served yet, so there is nothing to replace; the first version needs no release: {self._command}promote {version}"
+            )
         wanted, now = registry.get(version), registry.get(state.deployments[base].version)
         if wanted.version == now.version:
             raise UsageError(f"Version {version} has all of the traffic already.")
         if wanted.line != now.line:
             raise UsageError(
                 f"Version {version} answers another question than version {now.version}; their scores cannot be "
-                f"compared. To swap them at once: promote {version}"
+                f"compared. To swap them at once: {self._command}promote {version}"
             )
         release = Release(
             version=version,
@@ -74,7 +87,7 @@ class Releases:
         self._say(release, f"version {version} begins as {release.candidate} beside {base} (version {now.version})")
         status = self._endpoint.status()
         if not status.logged and len(self._stages) > 1:
-            raise UsageError(f"Scores are what a release compares: {NO_LOG}")
+            raise UsageError(f"Scores are what a release compares: {status.no_log}")
         release.seen = status.seen
         release.seen.pop(release.candidate, None)
         return self._enter(state, release, Step("started", release, release.history[-1:]))
@@ -99,7 +112,7 @@ class Releases:
         if release.stage not in self._stages:
             raise UsageError(
                 f"The release is in the stage {release.stage}, which conf/project.yaml no longer has: put it back, or "
-                "release abort"
+                f"{self._command}release abort"
             )
         if self._promoted(release):
             return self._done(state, release)
@@ -123,7 +136,7 @@ class Releases:
             return Step("held", release, [f"{count} of {self._rollout.requests} requests so far"], findings)
         if not any("PSI" in f.name for f in findings):
             few = "there are not enough scores of both in the prediction log yet"
-            return Step("held", release, [few if status.logged else NO_LOG], findings)
+            return Step("held", release, [few if status.logged else status.no_log], findings)
         ends = datetime.fromisoformat(release.since) + timedelta(minutes=self._rollout.minutes)
         if clock.now() < ends:
             return Step("held", release, [f"the stage lasts until {ends.isoformat(timespec='seconds')}"], findings)
@@ -133,14 +146,14 @@ class Releases:
         """Give all of the traffic back to the version that had it."""
         state, release = self._under_way()
         if self._promoted(release):
-            raise UsageError("It is the champion already: release step, then rollback")
+            raise UsageError(f"It is the champion already: {self._command}release step, then {self._command}rollback")
         return self._back(state, release, "aborted", ["somebody asked for it"])
 
     def _under_way(self) -> tuple[State, Release]:
         state = self._endpoint.state()
         release = state.under_way()
         if release is None:
-            raise UsageError("No release is under way: release start VERSION")
+            raise UsageError(f"No release is under way: {self._command}release start VERSION")
         return state, release
 
     def _on(self, state: State, release: Release, findings: list[Finding]) -> Step:
@@ -168,13 +181,13 @@ class Releases:
 
     def _promoted(self, release: Release) -> bool:
         """Whether all but the last write was done."""
-        champion = self._project.registry.champion()
+        champion = self._registry.champion()
         return release.status == "promoting" and champion is not None and champion.version == release.version
 
     def _done(self, state: State, release: Release, findings: list[Finding] | None = None) -> Step:
         """With all of the traffic, the version becomes champion; doing this twice does no harm."""
         with only_one(self._project.root):
-            self._project.registry.promote(release.version)
+            self._registry.promote(release.version)
         release.status = "done"
         self._say(release, f"version {release.version} is champion")
         self._endpoint.apply(State(state.deployments, release))

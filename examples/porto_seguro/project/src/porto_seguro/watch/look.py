@@ -6,16 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from .. import clock
 from ..config import Settings
 from ..errors import UsageError
+from ..parts import parts
 from ..pipeline import Project
 from ..table import replacing
 from .findings import ALARM, FINE, Report
 from .monitor import monitor
 from .performance import Past
-from .window import of_log, of_table, outcomes_of, reference_of
+from .window import Reference, of_log, of_table, outcomes_of, reference_of
 
 GAUGES = "monitor.prom"
 SERVED = find_spec(f"{__package__.rpartition('.')[0]}.serving") is not None  # else the project scores files only
@@ -45,21 +47,11 @@ class Watch:
         project, settings = self._project, self._project.settings
         version, model = project.model()
         reference = reference_of(version.version, model, project.registry.model(version), settings)
-        now = clock.now()
         if source or not SERVED:
-            table, moment = source or self._last_drop(), (_iso(now), _iso(now))
-            report = monitor(reference, of_table(table, model), None, settings, table.name, moment)
+            report = look_at_table(reference, source or self._last_drop(), settings)
             return report if source else self.keep(report)
-        window = timedelta(days=settings.monitor.window_days)
-        ripe = now - timedelta(days=settings.monitor.maturity_days)
-        log, number = project.root / "data" / "predictions", str(version.version)
-        truth, earlier = outcomes_of(project.root, model.contract), [_read(path) for path in self.reports()]
-        return self.keep(monitor(
-            reference, of_log(log, model, number, now - window, now),
-            of_log(log, model, number, ripe - window, ripe, truth), settings, "the prediction log",
-            (_iso(now - window), _iso(now)), _past(earlier, version.version), (_iso(ripe - window), _iso(ripe)),
-            _was_broken(earlier, ripe - window, ripe),
-        ))  # fmt: skip
+        truth, earlier = outcomes_of(project.root, model.contract), [read_report(path) for path in self.reports()]
+        return self.keep(look_at_log(reference, project.root / "data" / "predictions", truth, earlier, settings))
 
     def keep(self, report: Report) -> Report:
         """Keep a report, its page, and its gauges."""
@@ -83,13 +75,43 @@ class Watch:
     def newest(self, version: int | None) -> Report | None:
         """The newest report of a version."""
         found = [path for path in self.reports() if path.stem.endswith(f"-v{version}")]
-        return _read(found[-1]) if found else None
+        return read_report(found[-1]) if found else None
 
     def _last_drop(self) -> Path:
         taken = [p for p in self._project.store.archive.glob("[!.]*") if p.is_file()]
         if not taken:
             raise UsageError("There is nothing to look at yet: name a table, or take one in: ingest")
         return max(taken, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def look_at_table(reference: Reference, table: Path, settings: Settings) -> Report:
+    """Compare the rows of a CSV or Parquet file, or of a folder of parts, with what a version learnt from."""
+    now = _iso(clock.now())
+    rows = (batch for part in parts(table) for batch in of_table(part, reference.model))
+    return monitor(reference, rows, None, settings, table.name, (now, now))
+
+
+def look_at_log(
+    reference: Reference, log: Path, truth: pl.DataFrame | None, earlier: Sequence[Report], settings: Settings
+) -> Report:
+    """Compare the newest window of the prediction log with what the version learnt from that scored it.
+
+    Args:
+        reference: of the version.
+        log: the folder of the prediction log.
+        truth: the outcomes that are known: columns `id` and `truth`.
+        earlier: reports of earlier windows.
+        settings: how long a window is, and what counts as much.
+    """
+    now, window = clock.now(), timedelta(days=settings.monitor.window_days)
+    ripe = now - timedelta(days=settings.monitor.maturity_days)
+    model, number = reference.model, str(reference.version)
+    return monitor(
+        reference, of_log(log, model, number, now - window, now),
+        of_log(log, model, number, ripe - window, ripe, truth), settings, "the prediction log",
+        (_iso(now - window), _iso(now)), _past(earlier, reference.version), (_iso(ripe - window), _iso(ripe)),
+        _was_broken(earlier, ripe - window, ripe),
+    )  # fmt: skip
 
 
 def _past(reports: Sequence[Report], version: int) -> list[Past]:
@@ -108,7 +130,8 @@ def _was_broken(reports: Sequence[Report], since: datetime, until: datetime) -> 
     return False
 
 
-def _read(path: Path) -> Report:
+def read_report(path: Path) -> Report:
+    """Read a report that was kept."""
     return msgspec.json.decode(path.read_bytes(), type=Report)
 
 

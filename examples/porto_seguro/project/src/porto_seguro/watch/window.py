@@ -128,7 +128,9 @@ class Reference(Struct):
     score: Vector
 
 
-def reference_of(version: int, model: Model, folder: Path, settings: Settings) -> Reference:
+def reference_of(
+    version: int, model: Model, folder: Path, settings: Settings, run: Path | None = None, candidate: str = ""
+) -> Reference:
     """Read what the training of a version left.
 
     Args:
@@ -136,17 +138,18 @@ def reference_of(version: int, model: Model, folder: Path, settings: Settings) -
         model: loaded.
         folder: its model folder, which stands in the folder of its run.
         settings: the metric that decides.
+        run, candidate: the run's folder, and which of its models this is, where the model folder stands elsewhere.
 
     Raises:
         UsageError: it was trained before there was a monitor.
     """
-    path, run = folder / "data" / "native" / PROFILE, folder.parent
+    path, run, name = folder / "data" / "native" / PROFILE, run or folder.parent, candidate or folder.name
     if not path.is_file():
         raise UsageError(f"Version {version} has no profile to compare with; train a new one: run")
     told = msgspec.json.decode((run / "evaluation.json").read_bytes())
     _, truth, scores = read_scores(run / "scores.parquet")
     metric = metric_of(settings, model.contract.task)
     return Reference(
-        version, model, msgspec.json.decode(path.read_bytes(), type=Profile), scores_profile(watched(scores[folder.name])),
-        told.get(folder.name, {}), told["metrics"]["constant"][metric], metric, truth, scores[folder.name],
+        version, model, msgspec.json.decode(path.read_bytes(), type=Profile), scores_profile(watched(scores[name])),
+        told.get(name, {}), told["metrics"]["constant"][metric], metric, truth, scores[name],
     )  # fmt: skip

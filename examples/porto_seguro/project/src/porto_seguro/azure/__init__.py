@@ -1,0 +1,1 @@
+"""What only a project on Azure has: the steps as jobs of Azure ML, and the commands that ask for them."""

@@ -1,0 +1,215 @@
+"""Cloud jobs: data versions that they read, submitting them, waiting for them, registering what they made."""
+
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from .. import clock
+from ..errors import DataError, Fault, UsageError
+from ..gate import Decision
+from ..pipeline import Project
+from ..record import comparable
+from ..registry import Version
+from ..table import replacing
+from .az import Az, Conflict
+from .cloud_registry import CloudRegistry
+from .environments import Environment
+
+Purpose = Literal["retraining", "exploration"]
+# What Azure ML says of a job. Only the first is success; a status that is not here is none.
+DONE = "Completed"
+BAD = ("Failed", "Canceled")
+UNDER_WAY = (
+    "NotStarted", "Queued", "Preparing", "Provisioning", "Starting", "Running", "Finalizing", "CancelRequested",
+    "Paused", "NotResponding",
+)  # fmt: skip
+PARENT = "$" + "{" * 2 + "parent.inputs.%s" + "}" * 2  # how a step of a pipeline names an input of the whole
+BLANKS = 5  # looks without any status, after which it is a fault
+
+
+class Jobs:
+    """The jobs of an environment."""
+
+    def __init__(
+        self, az: Az, environment: Environment, project: Project, pause: Callable[[float], None] | None = None
+    ) -> None:
+        """Give where, whose, and what waits for so many seconds."""
+        self._az, self._environment, self._project, self._pause = az, environment, project, pause or time.sleep
+        self.name = project.settings.name
+
+    def add_data(self, version: str | None) -> tuple[str, bool]:
+        """Make a data version of this machine (None: the newest) an asset of the same version; it may be one already.
+
+        Returns:
+            How YAML names it, and whether it is new.
+        """
+        store, scope = self._project.store, self._environment.scope
+        manifest = store.manifest(version) if version else store.latest()
+        asset, number = f"{self.name}-data", manifest.version
+        new = self._az.find("ml", "data", "show", "--name", asset, "--version", number, *scope) is None
+        if new:
+            told = {"rows": str(manifest.rows), "content": manifest.content or number, "known_as": manifest.known_as}
+            tags = [f"tags.{key}={text}" for key, text in (self._environment.tags | told).items() if text]
+            try:
+                self._az.write(
+                    "ml", "data", "create", "--name", asset, "--version", number, "--type", "uri_folder",
+                    "--path", str(store.path(number).parent), *scope, "--set", *tags,
+                )  # fmt: skip
+            except Conflict:  # somebody else was faster; the version is the content's hash, so it is the same
+                new = False
+        return f"azureml:{asset}:{number}", new
+
+    def inputs(self, raw: str, registry: CloudRegistry) -> dict[str, Any]:
+        """Return the inputs of a training: what the pipeline reads, and the champion that it is compared with."""
+        found: dict[str, Any] = {"raw": {"type": "uri_folder", "path": raw}}
+        if champion := registry.champion():
+            found["champion"] = {"type": "custom_model", "path": registry.reference(champion.version)}
+            found["champion_digest"] = champion.digest
+        by = self._project.settings.split.by
+        before = [v.tags["holdout_from"] for v in registry.versions() if v.tags.get("split_by") == by]
+        return found | ({"holdout_from": before[-1]} if before else {}) | {"commit": commit_of(self._project.root)}
+
+    def submit(self, inputs: dict[str, Any], purpose: Purpose) -> str:
+        """Start the training pipeline, and return the job's name.
+
+        The name is made here: where the connection breaks, asking again does not start a second job.
+        """
+        name = f"{self.name}-{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        given = []
+        for key, value in inputs.items():
+            if isinstance(value, dict):
+                given += [f"inputs.{key}.{what}={text}" for what, text in value.items()]
+            else:
+                given.append(f"inputs.{key}={value}")
+            if key != "raw":
+                given.append(f"jobs.training.inputs.{key}={PARENT % key}")
+        version = inputs["raw"]["path"].rsplit(":", 1)[-1]
+        tags = self._environment.tags | {"purpose": purpose, "commit": inputs["commit"], "data_version": version}
+        given += [f"tags.{key}={text}" for key, text in tags.items()]
+        given.append(f"settings.default_compute=azureml:{self._environment.compute.name}")
+        path = self._project.root / "azureml" / "pipelines" / "train.yml"
+        words = ("--file", str(path), "--name", name, *self._environment.scope, "--set", *given)
+        try:
+            self._az.write("ml", "job", "create", *words)
+        except Conflict:  # the first try had arrived
+            self._show(name)
+        return name
+
+    def retrain(self, inputs: dict[str, Any]) -> str:
+        """Call the batch endpoint that holds the training pipeline, and return the job's name."""
+        path = self._project.root / "data" / "azure" / self._environment.name / "retrain.yml"
+        with replacing(path) as part:
+            told = {k: v if isinstance(v, dict) else {"type": "string", "default": v} for k, v in inputs.items()}
+            part.write_text(yaml.safe_dump({"inputs": told}, sort_keys=False), "utf-8", newline="\n")
+        words = ("--name", self._environment.training_endpoint, "--file", str(path), *self._environment.scope)
+        told = self._az.write("ml", "batch-endpoint", "invoke", *words)
+        if self._az.dry:
+            return "JOB"
+        if not (told or {}).get("name"):
+            raise Fault(f"{self._environment.training_endpoint} took the call, but named no job; look at its jobs.")
+        return str(told["name"])
+
+    def wait(self, job: str, seconds: float, tell: Callable[[str], None], every: float = 30.0) -> None:
+        """Wait until a job has completed.
+
+        Its status is asked for: following its log would end without an error where it is cancelled.
+
+        Raises:
+            DataError: it failed or was cancelled; the message names the step.
+            Fault: it has not ended in time, or its status is none that is known.
+        """
+        end, said, blanks = clock.seconds() + seconds, "", 0
+        while True:
+            status = self._status(job)
+            if status == DONE:
+                return
+            if status in BAD:
+                raise DataError(f"The job {job} was not completed: {status}.{self._broken(job)}")
+            if status and status not in UNDER_WAY:
+                raise Fault(f"The job {job} is {status!r}, of which nothing is known here; look at it in the studio.")
+            blanks = 0 if status else blanks + 1
+            if blanks >= BLANKS:
+                raise Fault(f"Azure tells no status of the job {job}; look at it in the studio.")
+            if clock.seconds() >= end:
+                raise Fault(f"The job {job} is still {status or 'without status'}; go on with: azure wait {job}")
+            if status and status != said:
+                tell(f"{job}: {status}")
+            said = status or said
+            self._pause(every)
+
+    def _show(self, job: str) -> dict[str, Any]:
+        shown = self._az.read("ml", "job", "show", "--name", job, *self._environment.scope, assume={"status": DONE})
+        return shown or {}
+
+    def _status(self, job: str) -> str:
+        return str(self._show(job).get("status") or "")
+
+    def _broken(self, job: str) -> str:
+        """The steps that failed, in a sentence. A step may be a pipeline itself."""
+        words = ("--parent-job-name", job, *self._environment.scope)
+        steps = self._az.read("ml", "job", "list", *words, assume=[]) or []
+        wrong = [str(s.get("display_name") or s.get("name")) for s in steps if s.get("status") in BAD]
+        inner = [self._broken(str(s["name"])) for s in steps if s.get("status") in BAD and s.get("type") == "pipeline"]
+        return f" These steps: {', '.join(wrong)}.{''.join(inner)}" if wrong else ""
+
+    def register(self, job: str, registry: CloudRegistry) -> tuple[Version | None, Decision]:
+        """Make the model of a completed job a version, if the gate passed it; the same job twice gives the same version.
+
+        Raises:
+            UsageError: the job has not completed, or was judged against another champion than there is now.
+            DataError: its outputs are not those of the training pipeline.
+        """
+        status = self._status(job)
+        if status != DONE:
+            raise UsageError(f"The job {job} is {status or 'without status'}, not {DONE}: azure wait {job}")
+        with tempfile.TemporaryDirectory() as folder:
+            self._az.read(
+                "ml", "job", "download", "--name", job, "--output-name", "decision", "--download-path", folder,
+                *self._environment.scope, seconds=3600,
+            )  # fmt: skip
+            decision = _read(Path(folder), "decision.json", Decision, job)
+            if decision.decision != "passed":
+                return None, decision
+            about = _read(Path(folder), "version.json", dict[str, Any], job)
+        known = next((v for v in registry.versions() if v.run == job), None)
+        if known:
+            return known, decision
+        synthetic = about["tags"].get("synthetic") == "yes"
+        champion = comparable(registry.champion(), {"line": about["line"], "synthetic": synthetic})
+        if about.get("judged_against") != (champion.digest if champion else None):
+            raise UsageError(f"The champion has changed since {job} was judged; train again: azure submit")
+        tags = {str(key): str(value) for key, value in about["tags"].items()} | {
+            "line": str(about["line"]), "digest": str(about["digest"]), "step": str(about.get("run", "")),
+        }  # fmt: skip
+        return registry.register(job, f"azureml://jobs/{job}/outputs/model", tags), decision
+
+
+def _read(folder: Path, name: str, kind: Any, job: str) -> Any:
+    found = sorted(folder.rglob(name))
+    if not found:
+        raise DataError(f"The output `decision` of {job} has no {name}: was it the training pipeline?")
+    try:
+        return msgspec.json.decode(found[0].read_bytes(), type=kind)
+    except msgspec.MsgspecError as error:
+        raise DataError(f"{name} of {job} cannot be read: {error}") from None
+
+
+def commit_of(root: Path) -> str:
+    """Return the commit that is checked out, with -dirty where files differ from it; `unknown` without git."""
+    try:
+        told = [
+            subprocess.run(
+                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=60
+            ).stdout
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told[0].strip() + ("-dirty" if told[1].strip() else "")

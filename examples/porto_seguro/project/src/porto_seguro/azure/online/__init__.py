@@ -1,0 +1,1 @@
+"""The online endpoint on Azure ML: only where the project serves one."""
