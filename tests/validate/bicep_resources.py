@@ -11,7 +11,7 @@ from validate.bicep_values import Values
 
 ENVIRONMENTS = ("dev", "test", "prod")
 # So that everything is there that may be there.
-ALL = {"deliverEvents": True, "healthUrl": "https://service.example.com/health", "budgetStart": "2026-07-01"}
+ALL = {"deliverEvents": True, "budgetStart": "2026-07-01"}
 
 
 @dataclass(frozen=True)

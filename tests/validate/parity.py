@@ -9,7 +9,7 @@ from validate.terraform_names import SUBSCRIPTION
 
 Resource = dict[str, Any]
 # So that everything is there that may be there.
-ASKED = {"deliver_events": True, "health_url": "https://service.example.com/health", "budget_start": "2026-07-01"}
+ASKED = {"deliver_events": True, "budget_start": "2026-07-01"}
 # Differences that there may be: the type, the property, and why.
 ALLOWED = {
     ("Microsoft.Insights/metricAlerts", "properties.criteria.allOf[].name"): "azurerm calls every criterion Metric1",

@@ -295,6 +295,9 @@ MAY = {
     f"{ML}/jobs/cancel/action": ("data_scientist", "ml_engineer", "operator", "pipeline"),
     f"{ML}/data/versions/write": ("data_scientist", "ml_engineer", "pipeline", "events"),
     f"{ML}/data/versions/delete": (),
+    f"{ML}/datastores/write": ("pipeline",),
+    f"{ML}/datastores/delete": (),
+    f"{ML}/codes/versions/startPendingUpload/action": ("data_scientist", "ml_engineer", "pipeline"),
     f"{ML}/components/versions/write": ("data_scientist", "ml_engineer", "pipeline"),
     f"{ML}/environments/versions/write": ("data_scientist", "ml_engineer", "pipeline"),
     f"{ML}/models/versions/write": ("data_scientist", "ml_engineer", "model_validator", "pipeline"),
@@ -312,6 +315,13 @@ MAY = {
         "model_validator",
         "pipeline",
     ),
+    "Microsoft.Insights/autoscalesettings/write": ("ml_engineer", "pipeline"),
+    "Microsoft.Insights/autoscalesettings/delete": ("ml_engineer", "pipeline"),
+    "Microsoft.Insights/diagnosticSettings/write": ("ml_engineer", "pipeline"),
+    "Microsoft.Insights/diagnosticSettings/delete": (),
+    "Microsoft.OperationalInsights/workspaces/sharedKeys/action": ("ml_engineer", "pipeline"),
+    "Microsoft.ContainerRegistry/registries/scheduleRun/action": ("pipeline",),
+    "Microsoft.ContainerRegistry/registries/write": (),
     "Microsoft.OperationalInsights/workspaces/query/read": (
         "data_scientist",
         "ml_engineer",
@@ -397,18 +407,28 @@ def test_roles_go_to_whom_they_are_for(everything: Path, project: Project) -> No
     kind = "Microsoft.Authorization/roleAssignments"
     made = [one for one in estate(everything).resources if one.kind == kind]
     people = [one for one in made if one.properties["properties"]["principalType"] == "Group"]
-    assert len(people) == 4 + 1  # and engineers may give an endpoint its identity
+    assert len(people) == 4 + 2  # and engineers and operators may give an endpoint its identity
     factory = {"startGrant", "planGrant"}  # Data Factory starts jobs, and reads what a retraining takes
     assert len(made) == len(given) + len(grants["custom_roles"]) + len(people) + len(factory)
     assert factory <= {one.symbol for one in made}
     assert not [
         one
         for one in estate(project("everything") / "infra" / "bicep").resources
-        if at(one.properties, "properties.principalType") == "Group" and one.symbol != "engineerGrant"
+        if at(one.properties, "properties.principalType") == "Group"
+        and one.symbol not in ("engineerGrant", "operatorGrant")
     ]
 
 
-def test_jobs_and_people_leave_the_functions_alone(everything: Path) -> None:
+def test_a_team_that_is_both_gets_the_endpoints_identity_once(everything: Path) -> None:
+    """All groups are the same one here, and Azure refuses the same grant twice."""
+    grants = json.loads((everything.parent / "grants.json").read_text("utf-8"))
+    role = grants["built_in_roles"]["Managed Identity Operator"]
+    made = [one for one in parity_bicep.resources(everything, "dev") if one["type"].endswith("/roleAssignments")]
+    given = [one for one in made if role in one["properties"]["roleDefinitionId"]]
+    assert sorted(one["properties"]["principalType"] for one in given) == ["Group", "ServicePrincipal"]
+
+
+def test_jobs_people_and_ci_leave_the_functions_alone(everything: Path) -> None:
     """Who could write the code or read the keys of the function app would act with its identity."""
     grants = json.loads((everything.parent / "grants.json").read_text("utf-8"))
     condition = grants["data_only"]
@@ -424,7 +444,9 @@ def test_jobs_and_people_leave_the_functions_alone(everything: Path) -> None:
     for one in made:
         properties = one.properties["properties"]
         on_blobs = one.symbol == "storageGrant" and any(role in properties["roleDefinitionId"] for role in blobs)
-        assert (properties.get("condition") == condition) == (on_blobs or one.symbol in ("people", "startGrant")), one
+        assert (properties.get("condition") == condition) == (
+            on_blobs or one.symbol in ("people", "custom", "startGrant")
+        ), one
 
 
 @pytest.mark.parametrize(

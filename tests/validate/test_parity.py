@@ -46,6 +46,9 @@ def mutable(project: Path, into: Path) -> Path:
     """Return a copy of what a project says of its infrastructure."""
     for name in ("infra", "conf"):
         shutil.copytree(project / name, into / name, dirs_exist_ok=True)
+    for path in (into / "conf" / "environments").glob("*.yaml"):
+        text = path.read_text("utf-8")
+        path.write_text(text.replace('health_url: ""', "health_url: https://service.example.com/health"), "utf-8")
     return into
 
 

@@ -108,7 +108,7 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "this" {
 }
 
 resource "azurerm_application_insights_standard_web_test" "availability" {
-  count = var.health_url == "" ? 0 : 1
+  count = local.conf.health_url == "" ? 0 : 1
 
   name                    = "webtest-${local.conf.workspace}"
   resource_group_name     = data.azurerm_resource_group.this.name
@@ -121,7 +121,7 @@ resource "azurerm_application_insights_standard_web_test" "availability" {
   geo_locations           = ["emea-nl-ams-azr", "emea-gb-db3-azr", "us-va-ash-azr"]
 
   request {
-    url                              = var.health_url
+    url                              = local.conf.health_url
     parse_dependent_requests_enabled = false
   }
   validation_rules {
@@ -132,7 +132,7 @@ resource "azurerm_application_insights_standard_web_test" "availability" {
 }
 
 resource "azurerm_monitor_metric_alert" "unavailable" {
-  count = var.health_url == "" ? 0 : 1
+  count = local.conf.health_url == "" ? 0 : 1
 
   name                = "alert-unavailable-${local.conf.name}"
   resource_group_name = data.azurerm_resource_group.this.name

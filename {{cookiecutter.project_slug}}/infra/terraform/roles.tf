@@ -53,6 +53,8 @@ resource "azurerm_role_assignment" "custom" {
   role_definition_id = azurerm_role_definition.custom[each.key].role_definition_resource_id
   principal_id       = azurerm_user_assigned_identity.this[each.key].principal_id
   principal_type     = "ServicePrincipal"
+  condition          = local.grants.data_only
+  condition_version  = "2.0"
 }
 
 resource "azurerm_role_assignment" "grant" {
@@ -76,12 +78,12 @@ resource "azurerm_role_assignment" "container" {
   principal_type     = "ServicePrincipal"
 }
 
-# Engineers may give an endpoint its identity, and no other one.
-resource "azurerm_role_assignment" "engineer" {
-  count = local.conf.groups.ml_engineer == "" ? 0 : 1
+# Engineers and operators may give an endpoint its identity, and no other one: Azure asks for it at every change.
+resource "azurerm_role_assignment" "deployers" {
+  for_each = setsubtract([local.conf.groups.ml_engineer, local.conf.groups.operator], [""])
 
   scope              = azurerm_user_assigned_identity.this["endpoint"].id
   role_definition_id = "${local.definitions}/${local.grants.built_in_roles["Managed Identity Operator"]}"
-  principal_id       = local.conf.groups.ml_engineer
+  principal_id       = each.value
   principal_type     = "Group"
 }

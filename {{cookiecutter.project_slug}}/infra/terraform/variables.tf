@@ -14,17 +14,6 @@ variable "deliver_events" {
   default     = false
 }
 
-variable "health_url" {
-  description = "What answers 200 while the service is well, asked from outside. Empty: nothing is asked."
-  type        = string
-  default     = ""
-
-  validation {
-    condition     = var.health_url == "" || startswith(var.health_url, "https://")
-    error_message = "The health URL starts with https://."
-  }
-}
-
 variable "budget_start" {
   description = "When the budget begins; the first of a month, such as 2027-01-01. Null: this month."
   type        = string

@@ -161,10 +161,6 @@ run "no_event_is_lost" {
 run "somebody_is_told" {
   command = plan
 
-  variables {
-    health_url = "https://models.example.com/health"
-  }
-
   assert {
     condition     = azurerm_monitor_action_group.people.email_receiver[0].email_address == local.conf.notify
     error_message = "Alerts go to somebody else than conf/environments names."
@@ -174,23 +170,13 @@ run "somebody_is_told" {
     error_message = "Not every alert of infra/alerts.json is made."
   }
   assert {
-    condition     = length(azurerm_application_insights_standard_web_test.availability) == 1 && length(azurerm_monitor_metric_alert.unavailable) == 1
-    error_message = "Nobody asks whether the service is well."
+    condition     = [length(azurerm_application_insights_standard_web_test.availability), length(azurerm_monitor_metric_alert.unavailable)] == (local.conf.health_url == "" ? [0, 0] : [1, 1])
+    error_message = "Nobody asks whether the service is well, or somebody does though conf/environments names no page."
   }
   assert {
     condition     = toset([for notice in azurerm_consumption_budget_resource_group.this.notification : notice.threshold]) == toset([80, 100])
     error_message = "Nobody is told before the budget is spent."
   }
-}
-
-run "an_open_health_url_is_refused" {
-  command = plan
-
-  variables {
-    health_url = "http://models.example.com/health"
-  }
-
-  expect_failures = [var.health_url]
 }
 
 run "another_environment_is_refused" {
