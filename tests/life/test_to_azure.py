@@ -11,7 +11,7 @@ from copier import run_copy, run_update
 from render import ANSWERS_FILE, ENGINES
 
 LOCAL = {"use_case": "german-credit", "project_slug": "loans", "platform": "local"}
-TRIED = ("test_model", "test_life", "test_azure", "test_azure_online", "test_azure_steps")
+TRIED = ("test_model", "test_azure", "test_azure_steps")
 LATER = LOCAL | {"platform": "azure-ml", "iac": "terraform", "region": "northeurope", "base_name": "loans26"}
 
 

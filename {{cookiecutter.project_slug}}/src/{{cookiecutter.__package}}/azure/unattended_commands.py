@@ -26,7 +26,7 @@ def schedule(json: AsJson = False) -> None:
     from .unattended import schedules
 
     here = Here()
-    raw, _ = here.jobs.add_data(None)
+    raw = here.jobs.data(None)
     champion = here.registry.champion()
     reference = here.registry.reference(champion.version) if champion else ""
     inputs = here.jobs.inputs(raw, here.registry)
@@ -37,12 +37,12 @@ def schedule(json: AsJson = False) -> None:
 
 @command
 def retrain(
-    version: Annotated[str | None, typer.Option("--data", help="A data version; by default the newest here.")] = None,
+    version: Annotated[str | None, typer.Option("--data", help="A data version; by default the newest.")] = None,
     json: AsJson = False,
 ) -> None:
     """Call the batch endpoint that holds the training pipeline, with a data version; an event adds what came in."""
     here = Here()
-    raw, _ = here.jobs.add_data(version)
+    raw = here.jobs.data(version)
     job = here.jobs.retrain(here.jobs.inputs(raw, here.registry))
     show.as_json({"job": job}) if json else show.line(f"Job {job}. Next: azure wait {job}", "green")
 
@@ -53,7 +53,7 @@ def plan(json: AsJson = False) -> None:
     from .plan import publish
 
     here = Here()
-    raw, _ = here.jobs.add_data(None)
+    raw = here.jobs.data(None)
     inputs = here.jobs.inputs(raw, here.registry)
     publish(here.az, here.environment, inputs, here.project.settings, here.project.root)
     show.as_json({"inputs": inputs}) if json else show.line(f"A retraining begins with {raw}.", "green")
