@@ -4,6 +4,7 @@ Bindings, order, optional inputs and the copy of the code are resolved as the se
 play is what only Azure has: images, identities, mounts, the cache of steps.
 """
 
+import json
 import logging
 import os
 import re
@@ -15,21 +16,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 BINDING = re.compile(r"\$\{\{\s*([\w.]+)\s*\}\}")
 OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+# What the service does for a parallel step: it loads the script by its path in each worker, and gives it mini-batches.
+WORKER = """
+import importlib.util, json, sys
+script, batches = sys.argv[1], json.loads(sys.argv[2])
+sys.argv = [script, *sys.argv[3:], "--of_the_service", "1"]
+spec = importlib.util.spec_from_file_location("entry", script)
+entry = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(entry)
+entry.init()
+for batch in batches:
+    told = entry.run(batch)
+    assert len(told) == len(batch), told
+entry.shutdown()
+"""
 
 
 class Failed(Exception):
     """A step ended with another code than 0; the message has its name and what it said."""
 
 
-def load_job(path: Path, given: Mapping[str, str]) -> Any:
-    """Load a pipeline job with inputs as `azure submit` gives them: an address for a file or folder, else a literal."""
+def load_job(path: Path, given: Mapping[str, str], step: str = "training") -> Any:
+    """Load a pipeline job with inputs as `azure submit` and `azure schedule` give them.
+
+    An input is an address of a file or folder, else a literal. What the job does not name goes on to `step`.
+    """
+    named = yaml.safe_load(path.read_text("utf-8"))["inputs"]
     overrides: list[dict[str, Any]] = []
     for key, value in given.items():
-        kind = "custom_model" if key == "champion" else "uri_folder"
-        asset = {"type": kind, "path": value} if Path(value).is_absolute() else value
-        overrides += [{f"inputs.{key}": asset}, {f"jobs.training.inputs.{key}": f"${{{{parent.inputs.{key}}}}}"}]
+        kind = "custom_model" if key in ("champion", "model") else "uri_folder"
+        overrides.append({f"inputs.{key}": {"type": kind, "path": value} if Path(value).is_absolute() else value})
+        if key not in named:
+            overrides.append({f"jobs.{step}.inputs.{key}": f"${{{{parent.inputs.{key}}}}}"})
     logging.disable(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -40,14 +62,17 @@ def load_job(path: Path, given: Mapping[str, str]) -> Any:
     return job
 
 
-def execute(path: Path, folder: Path, given: Mapping[str, str], environment: Mapping[str, str] = {}) -> dict[str, Path]:
+def execute(
+    path: Path, folder: Path, given: Mapping[str, str], environment: Mapping[str, str] = {}, step: str = "training"
+) -> dict[str, Path]:
     """Run a pipeline job.
 
     Args:
         path: its file.
-        folder: an empty one, for copies of the code and for outputs.
+        folder: an empty one, for copies of the code and for outputs; `commands.txt` in it says what was run.
         given: values of its inputs; paths are absolute.
         environment: further variables of the steps.
+        step: gets the inputs that the file does not name.
 
     Returns:
         The folders of its outputs.
@@ -55,7 +80,7 @@ def execute(path: Path, folder: Path, given: Mapping[str, str], environment: Map
     Raises:
         Failed: a step failed, or is bound to what is not there.
     """
-    job = load_job(path, given)
+    job = load_job(path, given, step)
     outputs = {name: _made(folder / "outputs" / name) for name in job.outputs}
     values = {name: given.get(name, str(value._data)) for name, value in job.inputs.items()}
     _Run(folder, environment).pipeline(job.jobs, values, outputs, folder)
@@ -98,21 +123,34 @@ class _Run:
                 if step.type == "pipeline":
                     self.pipeline(step.component.jobs, inputs, made, folder / name)
                 else:
-                    self._command(name, step.component, inputs, made)
+                    self._run(name, step.component, inputs, made)
 
-    def _command(self, name: str, component: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Path]) -> None:
+    def _run(self, name: str, component: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Path]) -> None:
+        """Run a command, or the script of a parallel step over the files of its folder, in mini-batches."""
         given = {f"inputs.{key}": str(value) for key, value in inputs.items() if value is not None}
         given |= {f"outputs.{key}": str(value) for key, value in outputs.items()}
 
         def kept(part: re.Match[str]) -> str:
             return part[1] if all(one in given for one in BINDING.findall(part[1])) else ""
 
-        line = BINDING.sub(lambda one: _bound(name, one[0], given), OPTIONAL.sub(kept, component.command))
+        parallel = component.type == "parallel"
+        line = component.task.program_arguments if parallel else component.command
+        line = BINDING.sub(lambda one: _bound(name, one[0], given), OPTIONAL.sub(kept, line))
+        code = component.task.code if parallel else component.code
         if not self._code.exists():
-            snapshot((Path(component.base_path) / component.code).resolve(), self._code)
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=self._code, env=self._environment, capture_output=True, text=True
-        )
+            snapshot((Path(component.base_path) / code).resolve(), self._code)
+        words = ["bash", "-c", line]
+        if parallel:
+            files = sorted(
+                path for path in Path(_bound(name, component.input_data, given)).rglob("*") if path.is_file()
+            )
+            size = int(component.mini_batch_size)
+            batches = [[str(path) for path in files[n : n + size]] for n in range(0, len(files), size)]
+            script = str(self._code / component.task.entry_script)
+            words = [sys.executable, "-c", WORKER, script, json.dumps(batches), *line.split()]
+        with (self._code.parent / "commands.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{name}: {line}\n")
+        done = subprocess.run(words, cwd=self._code, env=self._environment, capture_output=True, text=True)
         if done.returncode:
             raise Failed(f"{name} ended with {done.returncode}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
 

@@ -51,6 +51,8 @@ GRID = [
 FILES = (Path(__file__).parent / "files.txt").read_text("utf-8").split()
 LEFT_OUT = {
     "own": {"conf/contract.yaml"},
+    "both": {"azureml/components/newest.yml"},
+    "online": {"azureml/components/newest.yml"},
     "batch": {path for path in FILES if path.startswith(("monitoring/", "src/PACKAGE/serving/", "azureml/online/"))}
     | {"Dockerfile", ".dockerignore", "docs/runbook.md", "requirements/otel.in", "requirements/otel.txt"}
     | {f"tests/{name}.py" for name in ("release_places", "test_release", "test_serve", "test_tracing")}
@@ -70,7 +72,7 @@ PARTS = {
     "spark": {path for path in FILES if "spark" in path},
 }
 # Of a project without parts; what is for the cloud comes on top: see docs/decisions/0003-file-budget.md
-BUDGET = {"local": 145, "azure-ml": 245}
+BUDGET = {"local": 145, "azure-ml": 250}
 
 
 def left_out(answers: dict[str, str]) -> set[str]:

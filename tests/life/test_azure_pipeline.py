@@ -1,10 +1,15 @@
-"""The training pipeline for Azure ML gives the model and the decision of the local `run`: both are executed here."""
+"""The pipelines for Azure ML are executed here: training gives the model and the decision of the local `run`.
 
+Retraining, scoring and monitoring go on with what the ones before wrote.
+"""
+
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,6 +150,80 @@ def test_the_pipeline_gives_what_the_local_run_gives(bake: Bake, tmp_path: Path,
     assert local["champion"]["metrics"] is not None
     assert local["decision"] == case.decision, local["reasons"]
     assert judged.get("judged_against") == (version["digest"] if case.decision == "promoted" else None)
+
+
+def collect(folder: Path, moment: datetime, rows: list[dict[str, Any]], scores: list[Any], ids: list[str]) -> None:
+    """Write requests and answers as the collector of an endpoint does; one request was too large to be collected."""
+    hour = f"{moment:%Y/%m/%d/%H}"
+    for kind in ("request", "response"):
+        path = folder / "green" / kind / hour / "instance.jsonl"
+        path.parent.mkdir(parents=True)
+        with path.open("w", encoding="utf-8") as file:
+            for n in range(0, len(rows), 100):
+                about = {"request_id": f"r{n}", "model_version": "3", "deployment": "green"}
+                answer = about | {"ids": ids[n : n + 100], "result": scores[n : n + 100]}
+                data = {"data": rows[n : n + 100]} if kind == "request" else answer
+                event = {"time": moment.isoformat(), "correlationid": f"r{n}", "data": data}
+                if n or kind == "response":
+                    file.write(json.dumps(event) + "\n")
+
+
+def test_what_schedules_run_goes_on_with_what_others_wrote(bake: Bake, tmp_path: Path) -> None:
+    """Retraining takes in the inbox; its model scores; the monitor reads what the endpoint collected, or the inbox."""
+    answers = {"use_case": "german-credit", "project_slug": "german-credit"}
+    project = shutil.copytree(bake(**answers, serving="both"), tmp_path / "project")
+    pipelines, inbox = project / "azureml" / "pipelines", tmp_path / "inbox"
+    inbox.mkdir()
+    module(project, "data", "sample", "--rows", 1000, "--seed", 1, "--output", tmp_path / "first.csv")
+    module(project, "data", "sample", "--rows", 1000, "--seed", 2, "--output", inbox / "second.csv")
+    sha256 = hashlib.sha256((inbox / "second.csv").read_bytes()).hexdigest()
+    (inbox / "second.csv.json").write_text(json.dumps({"sha256": sha256}), "utf-8")
+    module(project, "ingest", tmp_path / "first.csv")
+    (version,) = (project / "data" / "versions").iterdir()
+    parameters(project)
+
+    given = {"raw": str(version), "inbox": str(inbox), "commit": "1" * 40}
+    made = execute(pipelines / "retrain.yml", tmp_path / "retrain", given, step="retraining")
+    assert told(made["data"] / "manifest.json")["rows"] == 2000
+    assert told(made["decision"] / "decision.json")["decision"] == "passed"
+
+    files = tmp_path / "files"
+    files.mkdir()
+    shutil.copy2(inbox / "second.csv", files)
+    digest = told(made["decision"] / "version.json")["digest"]
+    model = {"model": str(made["model"]), "digest": digest}
+    execute(pipelines / "score.yml", tmp_path / "score", model | {"data": str(files)}, step="scoring")
+    (path,) = (tmp_path / "score" / "outputs" / "scores").glob("second-*.parquet")
+    scores = pl.read_parquet(path)
+    assert scores.height == 1000
+
+    table = pl.read_csv(inbox / "second.csv", infer_schema_length=None)
+    now = datetime.now(UTC)
+    rows, ids = table.to_dicts(), [str(one) for one in scores[scores.columns[0]]]
+    for days in (1, 40):  # the newest window, and one whose outcomes are known
+        collect(tmp_path / "collected", now - timedelta(days=days), rows, scores["score"].to_list(), ids)
+    kept = [tmp_path / name for name in ("outcomes", "earlier")]
+    for folder in kept:
+        folder.mkdir()
+        (folder / ".keep").touch()
+    shutil.copy2(inbox / "second.csv", tmp_path / "outcomes")
+    watch = model | {"version": "3", "evaluation": str(made["decision"])}
+    more = {name: str(tmp_path / name) for name in ("collected", "outcomes", "earlier")}
+    first = execute(pipelines / "monitor.yml", tmp_path / "monitor", watch | more, step="monitor")
+    (path,) = first["report"].glob("*-v3.json")
+    report = told(path)
+    assert (report["rows"], report["status"]) == (900, "fine"), report["findings"]
+    assert report["metric"] is not None
+    assert f"--earlier {tmp_path / 'earlier'} " in (tmp_path / "monitor" / "commands.txt").read_text("utf-8")
+    about = yaml.safe_load((first["table"] / "MLTable").read_text("utf-8"))
+    window = pl.read_parquet(first["table"] / about["paths"][0]["file"])
+    assert (window.height, window["timestamp"].is_null().sum()) == (900, 0)
+
+    # A project without a service looks at what came last.
+    batch = bake(**answers, serving="batch") / "azureml" / "pipelines" / "monitor.yml"
+    second = execute(batch, tmp_path / "batch", watch | {"inbox": str(inbox)}, step="monitor")
+    (path,) = second["report"].glob("*-v3.json")
+    assert told(path)["rows"] == 1000
 
 
 @pytest.mark.parametrize(

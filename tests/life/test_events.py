@@ -518,7 +518,7 @@ def test_what_is_dropped_becomes_a_version_and_the_version_is_trained_on(azure: 
     def gather(out: str, *more: object) -> dict[str, Any]:
         inbox = _mount(azure.inbox, tmp_path / f"inbox-{out}")
         told = ("--base", tmp_path / "base", "--out", tmp_path / out, "--refused", tmp_path / f"refused-{out}")
-        words(".azure.gather", *told, "--inbox", inbox, *more)
+        words(".azure.gather", "gather", *told, "--inbox", inbox, *more)
         manifest: dict[str, Any] = json.loads((tmp_path / out / "manifest.json").read_bytes())
         return manifest
 
@@ -709,6 +709,9 @@ def test_autoscale_grows_and_shrinks(azure: Azure) -> None:
     assert bars["Decrease"] < bars["Increase"] - 20  # or it would go up and down all day
 
 
+LIES = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/workspaceblobstore/paths/uploaded"
+
+
 @pytest.mark.filterwarnings("ignore")  # of the SDK's own making
 def test_what_runs_without_a_person_is_published_for_its_environment(
     azure: Azure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -724,6 +727,10 @@ def test_what_runs_without_a_person_is_published_for_its_environment(
 
     def answer(words: list[str], seconds: float) -> tuple[int, str, str]:
         said.append(" ".join(words))
+        if words[:3] == ["ml", "datastore", "show"]:
+            return 0, json.dumps({"account_name": "account", "container_name": "azureml-blobstore"}), ""
+        if words[:3] == ["ml", "data", "show"]:
+            return 0, json.dumps({"path": f"{LIES}/"}), ""
         if "show" in words:
             return 3, "", "(ResourceNotFound) Code: ResourceNotFound"
         return 0, "{}", ""
@@ -742,8 +749,9 @@ def test_what_runs_without_a_person_is_published_for_its_environment(
         "champion_digest": "abc",
         "commit": "unknown",
     }
-    champion = registry.Version(version=3, run="job-3", line="l", digest="abc", tags={})
-    retrain, monitor = unattended.schedules(told, here, root, inputs, champion, "azureml:porto-seguro:3")
+    champion = registry.Version(version=3, run="job-3", line="l", digest="abc", tags={"data_version": "0123456789ab"})
+    said.clear()
+    retrain, monitor, drift = unattended.schedules(told, here, root, inputs, champion, "azureml:porto-seguro:3", True)
     job = load_schedule(retrain).create_job
     assert job.inputs["raw"].path.endswith("porto-seguro-data:0123456789ab")
     assert str(job.jobs["retraining"].inputs["champion"]._data) == "${{parent.inputs.champion}}"
@@ -752,3 +760,30 @@ def test_what_runs_without_a_person_is_published_for_its_environment(
     assert (watched["inputs"]["version"], watched["tags"]["purpose"]) == (3, "monitor")
     assert watched["inputs"]["evaluation"]["path"] == "azureml://jobs/job-3/outputs/decision"
     assert Path(watched["jobs"]["monitor"]["component"]).is_file()
+    # What the champion needs beside its number, and what the collector of this environment's endpoint wrote.
+    assert watched["inputs"]["digest"] == "abc"
+    assert watched["jobs"]["monitor"]["inputs"]["digest"] == "${{parent.inputs.digest}}"
+    collected = f"modelDataCollector/{here.endpoint}"
+    assert watched["inputs"]["collected"]["path"] == f"azureml://datastores/workspaceblobstore/paths/{collected}/"
+    assert load_schedule(monitor).create_job.jobs["window"].component.display_name == "traffic"
+    # A folder that is not there cannot be mounted: all that is read are made before anybody wrote into them.
+    marks = [one.split("--name ")[1].split()[0] for one in said if " blob upload " in one]
+    assert marks == [f"{collected}/.keep", "monitor/.keep", "outcomes/.keep"]
+    # Azure's own monitor: our table of the window, and the rows that the champion learnt from.
+    native: Any = load_schedule(drift)
+    native = native.create_monitor
+    (signal,) = native.monitoring_signals.values()
+    assert native.monitoring_target.model_id.endswith("porto-seguro:3")
+    assert signal.reference_data.input_data.path.endswith("porto-seguro-reference:0123456789ab")
+    assert signal.production_data.input_data.path == watched["outputs"]["table"]["path"]
+    assert signal.production_data.data_window.lookback_window_size == "P30D"
+    table = yaml.safe_load((drift.parents[1] / "reference" / "MLTable").read_text("utf-8"))
+    assert table["paths"] == [{"file": f"{LIES}/data.parquet"}]
+    assert any(" data create " in one and "--type mltable" in one for one in said)
+
+
+def test_azures_own_monitor_needs_somebody_to_watch(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(azure.project / "src"))
+    unattended = importlib.import_module("porto_seguro.azure.unattended")
+    with pytest.raises(Exception, match="needs an online endpoint and a champion"):
+        unattended.schedules(None, None, azure.project, {}, None, "", True)

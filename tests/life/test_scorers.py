@@ -18,25 +18,12 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from azure_executor import WORKER
 from conftest import Bake
 from render import ROOT
 
 SPARK = "3.5.8"
 USE_CASES = ("porto-seguro", "german-credit")
-# What the service does: it loads the script by its path in each worker, and gives it mini-batches.
-WORKER = """
-import importlib.util, json, sys
-script, batches = sys.argv[1], json.loads(sys.argv[2])
-sys.argv = [script, *sys.argv[3:], "--of_the_service", "1"]
-spec = importlib.util.spec_from_file_location("entry", script)
-entry = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(entry)
-entry.init()
-for batch in batches:
-    told = entry.run(batch)
-    assert len(told) == len(batch), told
-entry.shutdown()
-"""
 # The script once for each list of arguments, as if each time Spark had been started for it; that takes long.
 DRIVER = """
 import json, runpy, sys

@@ -5,6 +5,7 @@ nothing any more is noticed, and so is a good file that changes its shape.
 """
 
 import importlib
+import re
 import shutil
 import socket
 import sys
@@ -16,20 +17,21 @@ import pytest
 import yaml
 from conftest import EVERY_PART, Bake, tree
 
-# Pairwise: use case, serving, infrastructure, extras. Each package has a name of its own, so that all can be imported.
+# Pairwise: use case, serving, infrastructure, extras, engine. Each package has a name of its own: all can be imported.
 BAKES = [
-    ("porto-seguro", "both", "bicep", EVERY_PART),
-    ("german-credit", "batch", "terraform", "spark data-factory"),
-    ("own", "online", "bicep", "none"),
-    ("porto-seguro", "batch", "bicep", "none"),
-    ("own", "both", "terraform", "spark kubernetes private-network"),
+    ("porto-seguro", "both", "bicep", EVERY_PART, "cookiecutter"),
+    ("german-credit", "batch", "terraform", "spark data-factory", "copier"),
+    ("own", "online", "bicep", "none", "copier"),
+    ("porto-seguro", "batch", "bicep", "none", "cookiecutter"),
+    ("own", "both", "terraform", "spark kubernetes private-network", "copier"),
+    ("german-credit", "online", "terraform", "kubernetes", "cookiecutter"),
 ]
 
 
 def baked(bake: Bake, number: int) -> Path:
     """Return the folder of a project."""
-    use_case, serving, iac, extras = BAKES[number]
-    return bake(use_case=use_case, serving=serving, iac=iac, extras=extras, project_slug=f"checked-{number}")
+    use_case, serving, iac, extras, engine = BAKES[number]
+    return bake(engine, use_case=use_case, serving=serving, iac=iac, extras=extras, project_slug=f"checked-{number}")
 
 
 @pytest.fixture
@@ -84,12 +86,64 @@ def test_nothing_is_used_that_azure_has_given_up(bake: Bake) -> None:
         "opencensus-ext-azure", "max_queue_wait_ms: 5", 'runtime_version: "3.2"', "FROM python:3.9-slim",
         "vm_size: Standard_NC6", "vm_size: Standard_NV12", "AciWebservice", "type: AzureMLExecutePipeline",
         "az ml model package", "creds: AZURE_CREDENTIALS", "issuer: https://vstoken.dev.azure.com",
+        "from azureml_datadrift import DataDriftDetector", "azureml-datadrift==1.5", "mlflow run . -P alpha=1",
+        "MLproject", "mlflow.projects.run(uri)", "sku: Essential", 'sku = "Essential"', "uses: azure/login@v1",
+        "uses: Azure/login@v2.1.0",
     ],
 )  # fmt: skip
 def test_the_list_of_what_is_given_up_knows_it(bake: Bake, line: str) -> None:
     audit_of(baked(bake, 0))
     values = importlib.import_module("checked_0.azure.audit_values")
     assert [where for where, _ in values.given_up(f"# first\n{line}\n")] == ["line 2"]
+
+
+# Who writes what no file for Azure ML writes: senders, the endpoint's collector, whoever knows outcomes.
+OTHERS = ("inbox/", "workspaceblobstore/modelDataCollector/", "data/outcomes/")
+STORE = re.compile(r"azureml://datastores/(\w+)/paths/(.*)")
+
+
+def unwritten(audit: Any, project: Path) -> list[str]:
+    """Return the places in data stores, and the outputs of jobs, that a file reads and nobody writes."""
+    read, written, files = list[tuple[str, str]](), set[str](), audit.read(project)
+    for document in files.documents:
+        for where, _, value in audit.walk(document.content):
+            if isinstance(value, str) and (found := STORE.fullmatch(value)):
+                place = f"{found[1]}/{found[2]}"
+                written.add(place) if where.startswith("outputs.") else read.append((document.name, place))
+            elif isinstance(value, str) and value.startswith("azureml://jobs/"):
+                read.append((document.name, value.partition("/outputs/")[2]))
+    written |= set(next(d for d in files.documents if d.name.endswith("pipelines/train.yml")).content["outputs"])
+    return [f"{file}: {place}" for file, place in read if place not in written and not place.startswith(OTHERS)]
+
+
+@pytest.mark.parametrize("number", range(len(BAKES)))
+def test_what_is_read_was_written_by_somebody(bake: Bake, number: int) -> None:
+    project = baked(bake, number)
+    audit = audit_of(project)
+    assert unwritten(audit, project) == []
+    stores = {one.content["name"] for one in audit.read(project).documents if one.kind == "azureBlob"}
+    assert {place.partition("/")[0] for place in OTHERS} <= stores | {"workspaceblobstore"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("pipelines/monitor.yml", "workspaceblobstore/paths/modelDataCollector/", "data/paths/predictions/"),
+        ("pipelines/monitor.yml", "outputs/decision", "outputs/decisions"),
+        ("pipelines/monitor.yml", "mode: rw_mount, path: azureml://datastores/data/paths/window/", "mode: rw_mount"),
+        ("pipelines/score.yml", "inbox/paths/", "workspaceblobstore/paths/to-score/"),
+        ("schedules/drift.yml", "data/paths/window/", "data/paths/windows/"),
+    ],
+)
+def test_what_nobody_writes_is_found(project: Path, file: str, old: str, new: str) -> None:
+    path = project / "azureml" / file
+    good = path.read_text("utf-8")
+    assert old in good
+    path.write_text(good.replace(old, new), "utf-8")
+    try:
+        assert unwritten(audit_of(project), project)
+    finally:
+        path.write_text(good, "utf-8")
 
 
 @pytest.fixture(scope="module")

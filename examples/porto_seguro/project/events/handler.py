@@ -182,7 +182,7 @@ class Handler:
         """
         plan = self._read(PLAN)[0]
         if not plan:
-            raise Again(f"Nothing says what to train with: there is no {PLAN} yet. Register a version first.")
+            raise Again(f"Nothing says what to train with: there is no {PLAN} yet. First: azure plan")
         newest, etag = self._read(NEWEST)
         if newest.get("starting") and self.now() < datetime.fromisoformat(newest["starting"]) + STARTING:
             raise Again("A retraining is being started at this moment.")

@@ -19,14 +19,19 @@ ML = "--resource-group! --workspace-name!"
 ASSET = "--resource-group --workspace-name --registry-name"
 OPTIONS = {
     "account show": "--name",
+    "ad signed-in-user show": "",
     "acr build": "--registry! --image --build-arg --file --no-logs? --no-push? --platform --resource-group --timeout",
     "acr check-name": "--name! --resource-group --dnl-scope",
+    "consumption budget list": "--resource-group --max-items --next-token",
     "deployment group create": "--resource-group! --name --template-file --parameters --mode --no-prompt --no-wait?",
     "deployment group what-if": "--resource-group! --name --template-file --parameters --no-pretty-print? --result-format",
     "group create": "--resource-group! --location! --tags",
     "group delete": "--resource-group! --yes? --no-wait?",
     "group exists": "--resource-group!",
+    "identity show": "--name! --resource-group!",
     "keyvault check-name": "--name! --resource-type",
+    "keyvault list-deleted": "--resource-type",
+    "keyvault recover": "--name! --location --resource-group --no-wait?",
     "functionapp function list": "--name! --resource-group!",
     "functionapp deployment source config-zip": "--src! --name --resource-group --build-remote --timeout --slot",
     "ml batch-deployment create": f"{ML} --file! --name --endpoint-name --set --set-default? --skip-script-validation? "
@@ -37,6 +42,7 @@ OPTIONS = {
     "ml batch-endpoint show": f"{ML} --name!",
     "ml batch-endpoint update": f"{ML} --name --file --set --add --remove --defaults --force-string? --no-wait?",
     "ml data create": f"{ASSET} --name --version --type --path --file --description --datastore --set --no-wait?",
+    "ml data list": f"{ASSET} --name --max-results --archived-only? --include-archived?",
     "ml data show": f"{ASSET} --name! --version --label",
     "ml datastore create": f"{ML} --file! --name --set",
     "ml datastore show": f"{ML} --name!",
@@ -65,6 +71,7 @@ OPTIONS = {
     "ml registry create": "--resource-group! --name --file --display-name --public-network-access --tags --set --no-wait?",
     "ml registry show": "--resource-group! --name!",
     "ml schedule create": "--resource-group! --workspace-name --file! --name --set --no-wait?",
+    "ml workspace delete": "--resource-group! --name! --all-resources? --permanently-delete? --yes? --no-wait?",
     "ml workspace show": "--resource-group! --name!",
     "monitor autoscale create": "--resource-group --name --resource! --count! --min-count --max-count --location --disabled "
     "--tags --action",
@@ -75,13 +82,21 @@ OPTIONS = {
     "--event-hub --event-hub-rule --export-to-resource-specific --resource-type",
     "monitor log-analytics query": "--workspace! --analytics-query! --timespan --workspaces",
     "monitor log-analytics workspace show": "--resource-group! --workspace-name!",
+    "resource list": "--name --resource-type --resource-group --location --namespace --tag",
+    "role assignment create": "--assignee --assignee-object-id --assignee-principal-type --role! --scope! --description",
+    "storage account blob-service-properties update": "--account-name! --resource-group --enable-versioning "
+    "--enable-delete-retention --delete-retention-days",
     "storage account check-name": "--name!",
+    "storage account create": "--name! --resource-group! --location --sku --kind --allow-shared-key-access "
+    "--allow-blob-public-access --min-tls-version --https-only --tags --access-tier",
+    "storage container-rm create": "--name! --storage-account! --resource-group --public-access --fail-on-exist?",
     "storage blob upload": "--account-name --auth-mode --container-name --name --file --overwrite --content-type "
     "--no-progress?",
     "storage blob download-batch": "--destination! --source! --account-name --auth-mode --pattern --overwrite "
     "--no-progress? --dryrun? --max-connections",
 }
-READS = re.compile(r"\b(show|list|exists|check-name|query|what-if|download|download-batch|get-logs|stream)$")
+ONE_EACH = {"--build-arg"}  # options that take one value, and stand there again for another
+READS = re.compile(r"\b(show|list|list-deleted|exists|check-name|query|what-if|download(-batch)?|get-logs|stream)$")
 COLUMNS = {  # of the table AmlOnlineEndpointTrafficLog, those that may be asked for
     "TimeGenerated", "EndpointName", "DeploymentName", "AzureMLWorkspaceName", "ResponseCode", "TotalDurationMs",
 }  # fmt: skip
@@ -123,7 +138,7 @@ class Cloud:
         self.state: dict[str, Any] = {
             "models": {}, "shared": {}, "data": {}, "environments": {}, "jobs": {}, "endpoints": {}, "deployments": {},
             "batch": {}, "registries": {}, "groups": [], "blobs": {}, "traffic": [], "taken": [], "faults": [], "scaling": {}, "schedules": {},
-            "failing": {}, "logs": {}, "outputs": {},
+            "failing": {}, "logs": {}, "outputs": {}, "deleted_vaults": [], "budgets": [], "roles": [], "accounts": {},
         }  # fmt: skip
         self.commands: list[str] = []
         self.writes, self.crash_at, self.after, self.dies = 0, -1, False, dies
@@ -183,6 +198,11 @@ class Cloud:
 
     def _deployment_group_create(self, one: dict[str, str], _: Any) -> Any:
         self._in_group(one)
+        if self.state["deleted_vaults"]:
+            raise Refused("(VaultAlreadyExists) A vault with the same name already exists in deleted state.")
+        for budget in self.state["budgets"]:
+            if f"budgetStart={budget['timePeriod']['startDate'][:10]}" not in one["--parameters"].split():
+                raise Refused("(400) The start date of the budget cannot be updated.")
         return {"properties": {"provisioningState": "Succeeded"}}
 
     def _deployment_group_what_if(self, one: dict[str, str], _: Any) -> Any:
@@ -197,12 +217,63 @@ class Cloud:
         taken = one["--name"] in self.state["taken"]
         return {"nameAvailable": not taken, "message": "The name is already taken." if taken else None}
 
+    def _identity_show(self, one: dict[str, str], _: Any) -> Any:
+        self._in_group(one)
+        return {"name": one["--name"], "principalId": f"principal of {one['--name']}"}
+
+    def _ad_signed_in_user_show(self, one: dict[str, str], _: Any) -> Any:
+        return {"id": "somebody"}
+
+    def _role_assignment_create(self, one: dict[str, str], _: Any) -> Any:
+        keys = ("--assignee-object-id", "--assignee-principal-type", "--role", "--scope")
+        given = [one[key] for key in keys]
+        if given in self.state["roles"]:
+            raise Refused("(RoleAssignmentExists) The role assignment already exists.")
+        self.state["roles"].append(given)
+        return {"principalId": given[0]}
+
+    def _resource_list(self, one: dict[str, str], _: Any) -> Any:
+        return [
+            {"name": name, "resourceGroup": told.get("group", "rg"), "id": f"/subscriptions/s/{name}"}
+            for name, told in self.state["registries"].items()
+            if name == one["--name"]
+        ]
+
+    def _keyvault_list_deleted(self, one: dict[str, str], _: Any) -> Any:
+        return self.state["deleted_vaults"]
+
+    def _keyvault_recover(self, one: dict[str, str], _: Any) -> Any:
+        self._in_group(one)
+        self.state["deleted_vaults"] = [v for v in self.state["deleted_vaults"] if v["name"] != one["--name"]]
+
+    def _consumption_budget_list(self, one: dict[str, str], _: Any) -> Any:
+        return self.state["budgets"]
+
+    def _storage_account_create(self, one: dict[str, str], _: Any) -> Any:
+        self._in_group(one)
+        if not re.fullmatch(r"[a-z0-9]{3,24}", one["--name"]):
+            raise Refused(f"(AccountNameInvalid) {one['--name']} is not a valid storage account name.")
+        self.state["accounts"][one["--name"]] = one
+        return {"id": f"/subscriptions/s/{one['--name']}"}
+
+    def _storage_account_blob_service_properties_update(self, one: dict[str, str], _: Any) -> Any:
+        account = found(self.state["accounts"], one["--account-name"], "storageAccounts")
+        account["versioning"] = one["--enable-versioning"]
+
+    def _storage_container_rm_create(self, one: dict[str, str], _: Any) -> Any:
+        found(self.state["accounts"], one["--storage-account"], "storageAccounts")["container"] = one["--name"]
+
     _acr_check_name = _keyvault_check_name = _storage_account_check_name = _free
 
     # Assets
     def _ml_workspace_show(self, one: dict[str, str], _: Any) -> Any:
         uri = "azureml://westeurope.api.azureml.ms/mlflow/v1.0/x"
         return {"name": one["--name"], "mlflow_tracking_uri": uri, "id": f"/subscriptions/s/workspaces/{one['--name']}"}
+
+    def _ml_workspace_delete(self, one: dict[str, str], options: Any) -> Any:
+        if "--yes" not in options:
+            raise Refused("Unable to prompt for confirmation as no tty available. Use --yes.")
+        self.state["workspace"] = "gone" if "--permanently-delete" in options else "its name is taken for 14 days"
 
     def _models(self, one: dict[str, str]) -> dict[str, Any]:
         found: dict[str, Any] = self.state["shared" if "--registry-name" in one else "models"]
@@ -251,11 +322,14 @@ class Cloud:
 
     def _ml_registry_create(self, one: dict[str, str], _: Any) -> Any:
         told = read(one["--file"])
-        self.state["registries"][told["name"]] = told
+        self.state["registries"][told["name"]] = told | {"group": one["--resource-group"]}
         return told
 
     def _ml_data_show(self, one: dict[str, str], _: Any) -> Any:
         return found(self.state["data"], f"{one['--name']}:{one['--version']}", "data")
+
+    def _ml_data_list(self, one: dict[str, str], _: Any) -> Any:
+        return [told for told in self.state["data"].values() if told["name"] == one["--name"]]
 
     def _ml_data_create(self, one: dict[str, str], options: dict[str, list[str]]) -> Any:
         key = f"{one['--name']}:{one['--version']}"
@@ -263,7 +337,9 @@ class Cloud:
             raise Refused(f"(UserError) The data asset {key} already exists.")
         if not Path(one["--path"]).is_dir():
             raise Refused("(UserError) The path does not exist.")
-        self.state["data"][key] = {"name": one["--name"], "version": one["--version"], "type": one["--type"]}
+        when = {"created_at": f"2026-01-01T00:00:{len(self.state['data']):02d}+00:00"}
+        about = {"name": one["--name"], "version": one["--version"], "type": one["--type"], "creation_context": when}
+        self.state["data"][key] = about
         return self.state["data"][key]
 
     def _ml_environment_show(self, one: dict[str, str], _: Any) -> Any:
@@ -319,7 +395,8 @@ class Cloud:
         job = self._job(one["--name"])
         statuses = job["statuses"]
         status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
-        return {"name": one["--name"], "status": status} if status is not None else {"name": one["--name"]}
+        told = {"name": one["--name"], "tags": job.get("spec", {}).get("tags", {})}
+        return told | ({"status": status} if status is not None else {})
 
     def _ml_job_stream(self, one: dict[str, str], _: Any) -> Any:
         return self._job(one["--name"]) and None  # and exit code 0, whatever became of it
@@ -559,15 +636,15 @@ def parsed(words: list[str]) -> tuple[str, dict[str, list[str]], list[str]]:
         if word.startswith("-") and not re.fullmatch(r"-\d+", word):
             if word not in told:
                 raise Refused(f"unrecognized arguments: {word}")
-            options[word], at = [], word if told[word] != "?" else None
+            again = options.get(word, []) if word in ONE_EACH else []
+            options[word], at = again, word if told[word] != "?" else None
         elif at:
             options[at].append(word)
-        elif name == "acr build":
+            at = None if at in ONE_EACH else at
+        elif name == "acr build" and not free:
             free.append(word)
         else:
             raise Refused(f"unrecognized arguments: {word}")
-    if name == "acr build" and options.get("--build-arg"):  # the folder stands last, behind an option with many values
-        free.append(options["--build-arg"].pop())
     if lacking := [option for option, kind in told.items() if kind == "!" and option not in options]:
         raise Refused(f"the following arguments are required: {', '.join(lacking)}")
     if empty := [o for o, values in options.items() if not values and told[o] != "?"]:

@@ -17,7 +17,7 @@ from azure_stand_in import EXPIRED, FORBIDDEN, NETWORK, THROTTLED, Cloud, Refuse
 from conftest import ROOT, Command, decoded, new_project, table
 
 from porto_seguro.azure import az as az_module
-from porto_seguro.azure.az import Az, Conflict, NotFound, process, safe
+from porto_seguro.azure.az import Az, Conflict, Forbidden, NotFound, NoWorkspace, process, safe
 from porto_seguro.azure.cloud_registry import CloudRegistry
 from porto_seguro.azure.endpoint_tags import CHUNKS, LENGTH, Kept, pack, unpack
 from porto_seguro.azure.environments import Environment, differences, load_all
@@ -106,12 +106,13 @@ def test_what_passes_by_itself_is_waited_out(cloud: Cloud, error: str, waits: li
         (NETWORK, Fault, "cannot be reached", 6),
         (EXPIRED, UsageError, "az login", 1),
         (f"{EXPIRED} after: Max retries exceeded", UsageError, "az login", 1),
-        (FORBIDDEN, UsageError, "may not do that", 1),
+        (FORBIDDEN, Forbidden, "may not do that", 1),
+        ("ERROR: Operation returned an invalid status 'Forbidden'", Forbidden, "may not do that", 1),
         ("ERROR: (ResourceNotFound) The Resource 'M/workspaces/w/onlineEndpoints/e' under resource group 'r' was not found.",
          NotFound, "does not find", 1),
         ("ERROR: (ResourceNotFound) The Resource 'M/workspaces/w' under resource group 'r' was not found.",
-         UsageError, "azure infra up", 1),
-        ("ERROR: (ResourceGroupNotFound) Resource group 'rg' could not be found.", UsageError, "azure infra up", 1),
+         NoWorkspace, "azure infra up", 1),
+        ("ERROR: (ResourceGroupNotFound) Resource group 'rg' could not be found.", NoWorkspace, "azure infra up", 1),
         ("ERROR: (Conflict) already exists", Conflict, "exists or changes", 1),
         ("ERROR: 'ml' is misspelled or not recognized by the system.", UsageError, "az upgrade", 1),
         ("ERROR: something else", Fault, "something else", 1),
@@ -192,6 +193,7 @@ def test_nothing_is_run_where_commands_are_only_shown(cloud: Cloud) -> None:
         ("ml job show --name --resource-group r --workspace-name w", "--name: expected at least one"),
         ("ml endpoint show --name x", "misspelled"),
         ("ml job show x --name x", "unrecognized arguments: x"),
+        ("acr build --registry r --image i --build-arg A=1 B=2 .", "unrecognized arguments: ."),
     ],
 )
 def test_the_stand_in_refuses_what_az_refuses(words: str, said: str) -> None:
@@ -223,6 +225,12 @@ def test_the_stand_in_refuses_what_az_refuses(words: str, said: str) -> None:
         ("tags", {"a": "c" * 257}, "tag a"),
         ("online", {"instance_type": "x", "instances": 3, "max_instances": 2}, "more than"),
         ("retention_days", "long", "retention_days"),
+        ("location", "West Europe", "such as westeurope"),
+        ("notify", "the team", "an e-mail address"),
+        ("health_url", "http://shop.example.com/health", "begins with https"),
+        ("compute", {"name": "cpu", "vm_size": "D4as", "priority": "Dedicated", "max_nodes": 1}, "a size of machine"),
+        ("online", {"instance_type": "DS3 v2", "instances": 1, "max_instances": 2}, "a size of machine"),
+        ("groups", {"operator": "our operators"}, "groups is 'our operators', but must be an object id"),
     ],
 )
 def test_an_environment_that_azure_would_refuse_is_refused(project: Path, key: str, value: object, said: str) -> None:
@@ -331,6 +339,21 @@ def test_a_version_is_shared_once_and_is_one_model_everywhere(
         CloudRegistry(registry._az, load_environment(rows, "dev"), registry._name).versions()
 
 
+def test_who_may_not_use_the_shared_registry_is_told_who_lets_them_in(cloud: Cloud, registry: CloudRegistry) -> None:
+    finished(cloud, "a")
+    registry.register("a", "azureml://jobs/a/outputs/model", tags())
+    for command in ("ml model list", "ml model share"):
+        cloud.state |= {"registries": {registry._environment.registry: {}}, "faults": []}
+        cloud.fail(command, FORBIDDEN)
+        if command == "ml model list":
+            registry._known = None
+            with pytest.raises(UsageError, match=r"An Owner of it .*azure infra registry --env dev"):
+                registry.versions()
+        else:
+            with pytest.raises(UsageError, match=r"An Owner of it .*azure infra registry --env dev"):
+                registry.share(1)
+
+
 def test_a_batch_endpoint_knows_its_champions(cloud: Cloud, rows: Path) -> None:
     environment = msgspec.structs.replace(load_environment(rows, "dev"), online=None)
     cloud.state["models"] = {
@@ -372,6 +395,30 @@ def test_a_data_version_becomes_an_asset_once(cloud: Cloud, jobs: Jobs, rows: Pa
     assert jobs.add_data(None)[1] is False
     with pytest.raises(UsageError, match="no data version"):
         jobs.add_data("nothing")
+
+
+def test_a_machine_without_data_takes_the_newest_asset(
+    cloud: Cloud, jobs: Jobs, rows: Path, project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = jobs.data(None)
+    elsewhere = Jobs(jobs._az, jobs._environment, Project(project), jobs._pause)
+    assert elsewhere.data(None) == there
+    old = next(iter(cloud.state["data"].values()))
+    when = {"created_at": "2026-02-01T00:00:00+00:00"}
+    cloud.state["data"]["newer"] = old | {"version": "2", "creation_context": when}
+    assert elsewhere.data(None) == f"azureml:{jobs.name}-data:2"
+    assert jobs.data(None) == there, "what is here goes first"
+    cloud.state["data"].clear()
+    with pytest.raises(UsageError, match="ingest FILE, then azure data --env dev"):
+        elsewhere.data(None)
+    cloud.state["data"][there.removeprefix("azureml:")] = old
+    monkeypatch.setattr(az_module, "process", cloud)
+    for folder in ("azureml", "infra"):
+        shutil.copytree(ROOT / folder, project / folder)
+    cloud.state["batch"][jobs._environment.training_endpoint] = {}
+    for words in ("plan", "schedule", "retrain"):
+        code, said = command(project, "azure", words)
+        assert code == 0, said
 
 
 def test_a_job_is_told_its_data_its_champion_and_its_purpose(cloud: Cloud, jobs: Jobs) -> None:
@@ -479,6 +526,10 @@ def test_only_what_passed_is_registered_and_the_same_job_once(
     assert again == made
     assert jobs.register("bad", registry)[0] is None
     assert list(cloud.state["models"]) == ["1"]
+    judged(cloud, "try")
+    cloud.state["jobs"]["try"]["spec"] = {"tags": {"purpose": "exploration"}}
+    with pytest.raises(UsageError, match="try is an exploration, which is never registered"):
+        jobs.register("try", registry)
     cloud.state["jobs"]["early"] = {"name": "early", "statuses": ["Running"]}
     with pytest.raises(UsageError, match="is Running, not Completed: azure wait early"):
         jobs.register("early", registry)
@@ -535,7 +586,7 @@ def test_az_is_found_on_the_path_and_its_end_is_believed(
     assert all(line.endswith("-o json") for line in load(state).commands)
 
 
-def test_the_way_from_rows_to_a_shared_version(typed: Callable[..., tuple[int, str]], cloud: Cloud) -> None:
+def test_the_way_from_rows_to_a_shared_version(typed: Callable[..., tuple[int, str]], cloud: Cloud, rows: Path) -> None:
     assert typed("publish")[0] == 0
     code, said = typed("submit", "--wait")
     assert code == 0, said
@@ -546,6 +597,7 @@ def test_the_way_from_rows_to_a_shared_version(typed: Callable[..., tuple[int, s
     told = decoded(said)
     assert (code, told["model_version"], told["decision"]) == (0, 1, "passed")
     assert typed("share", 1)[0] == 2, "there is no registry yet"
+    cloud.state["groups"] = [load_environment(rows, "prod").resource_group]
     assert typed("infra", "registry", "--env", "prod")[0] == 0
     assert typed("share", 1)[0] == 0
     found = decoded(typed("models", "--json", "--env", "prod")[1])
@@ -588,35 +640,14 @@ def test_exit_codes_say_whose_turn_it_is(typed: Callable[..., tuple[int, str]], 
     assert typed("wait", "a")[0] == 0
 
 
-def test_infrastructure_is_planned_made_and_removed_only_by_name(
-    typed: Callable[..., tuple[int, str]], cloud: Cloud, rows: Path
-) -> None:
-    if not (rows / "infra" / "bicep").is_dir():
-        code, said = typed("infra", "up", "--dry-run")
-        assert (code, "terraform -chdir" in said, "apply -input=false" in said) == (0, True, True)
-        assert said.index("az group create") < said.index("terraform -chdir"), "terraform only looks it up"
-        assert typed("infra", "down", "--yes", "prod")[0] == 2
-        return
-    assert "does not exist yet" in typed("infra", "plan")[1]
-    code, said = typed("infra", "up")
-    assert (code, "environment=dev deliverEvents=false" in said) == (0, True), said
-    cloud.state["functions"] = True
-    assert "deliverEvents=true" in typed("infra", "up")[1], "Event Grid takes a function only once it is there"
-    found = decoded(typed("infra", "plan", "--json")[1])
-    assert found == {"infra": ["Create: Microsoft.Storage/storageAccounts/st"]}
-    code, said = typed("infra", "down", "--yes", "prod")
-    assert (code, "Nothing was removed" in said, len(cloud.state["groups"])) == (2, True, 1)
-    assert typed("infra", "down", "--yes", "dev")[0] == 0
-    assert cloud.state["groups"] == []
-
-
 def test_names_that_somebody_else_has_are_told(
     typed: Callable[..., tuple[int, str]], cloud: Cloud, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("porto_seguro.azure.audit.check", lambda root: [])
     cloud.state["taken"] = [load_environment(rows, "test").storage_account]
-    code, said = typed("check", "--names", "--json")
+    code, said = typed("check", "--names", "--json", "--env", "test")
     assert (code, [one["name"] for one in decoded(said)["taken"]]) == (0, cloud.state["taken"])
+    assert decoded(typed("check", "--names", "--json")[1])["taken"] == [], "dev's names are free"
 
 
 WORDS = [
@@ -639,8 +670,9 @@ def test_each_command_can_be_looked_at_first(
     code, said = command(rows, "azure", *words.split(), "--dry-run")
     shown = [line for line in said.splitlines() if line.startswith(("az ", "terraform "))]
     assert shown, said
+    assert not any(text in said for text in ("Published", "was removed", "Version 3", "was made")), "nothing was done"
     nothing_there = code == 2 and any(text in said for text in ("Nothing is served", "No release"))
-    assert code == 0 or nothing_there, said
+    assert nothing_there or (code, "Nothing was run." in said) == (0, True), said
     for line in shown:
         if line.startswith("az "):
             parsed(shlex.split(line)[1:])

@@ -11,7 +11,7 @@ SETTINGS = {"default_compute", "default_datastore", "continue_on_step_failure", 
 CRON = (("minutes", 0, 59), ("hours", 0, 23), ("days", 1, 31), ("months", 1, 12), ("days of the week", 0, 6))
 # What must not be used any more -> what is used in its place.
 DEPRECATED = {
-    r"azureml-(?:core|train|pipeline|datadrift|dataset-runtime)\b|from azureml\.core|import azureml\.core": "azure-ai-ml",
+    r"azureml[-_](?:core|train|pipeline|datadrift|dataset-runtime)\b|from azureml\.core|import azureml\.core": "azure-ai-ml",
     r"azure-cli-ml\b": "the extension `ml` of the command line",
     r"Run\.get_context|Workspace\.from_config": "paths on the command line, and MLflow",
     r"az ml data import|DatasetDriftDetected|az ml model package": "nothing: it is gone",
@@ -22,6 +22,9 @@ DEPRECATED = {
     r"(?i)python[:=]*3\.[0-9]\b(?!\d)": "Python 3.11 or 3.12",
     r"Standard_(?:NC\d+\w*\b(?!_)|NV\d+\b|ND\d+s?\b|HB\d+rs\b|A\d_v1\b)": "a newer machine series",
     r"AciWebservice|AksWebservice|azurerm_machine_learning_inference_cluster": "a managed endpoint",
+    r"\bmlflow run\b|mlflow\.projects\b|\bMLproject\b": "the components and pipelines in azureml/",
+    r"(?i)\bsku\W+Essential\b": "Azure Managed Grafana Standard, or dashboards in Azure Monitor",
+    r"(?i)\bazure/login@v[12]\b": "azure/login@v3",
     r"AzureMLExecutePipeline|promptflow|vstoken\.dev\.azure\.com|AZURE_CREDENTIALS": "nothing: it is gone",
 }
 

@@ -21,7 +21,10 @@ def publish(json: AsJson = False) -> None:
 
 
 @command
-def schedule(json: AsJson = False) -> None:
+def schedule(
+    native: Annotated[bool, typer.Option("--native", help="Also that of Azure's own monitor, a preview.")] = False,
+    json: AsJson = False,
+) -> None:
     """Make the schedules anew, with the newest data version and the champion of this moment."""
     from .unattended import schedules
 
@@ -30,7 +33,7 @@ def schedule(json: AsJson = False) -> None:
     champion = here.registry.champion()
     reference = here.registry.reference(champion.version) if champion else ""
     inputs = here.jobs.inputs(raw, here.registry)
-    made = schedules(here.az, here.environment, here.project.root, inputs, champion, reference)
+    made = schedules(here.az, here.environment, here.project.root, inputs, champion, reference, native)
     names = [path.stem for path in made]
     show.as_json({"schedules": names}) if json else show.line(f"Schedules: {', '.join(names)}", "green")
 

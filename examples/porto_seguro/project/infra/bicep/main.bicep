@@ -15,9 +15,6 @@ param environment string
 @description('Whether events are delivered. Event Grid refuses a function that is not there: false until its code is.')
 param deliverEvents bool = false
 
-@description('What answers 200 while the service is well, asked from outside. Empty: nothing is asked.')
-param healthUrl string = ''
-
 @description('When the budget begins; the first of a month.')
 param budgetStart string = utcNow('yyyy-MM-01')
 
@@ -181,7 +178,6 @@ module monitoring 'monitoring.bicep' = {
   name: 'monitoring'
   params: {
     conf: conf
-    healthUrl: healthUrl
     budgetStart: budgetStart
     workspaceTopicId: reactions.outputs.workspaceTopicId
     storageTopicId: reactions.outputs.storageTopicId

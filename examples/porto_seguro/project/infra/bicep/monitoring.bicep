@@ -3,7 +3,6 @@
 @description('The environment: a file of conf/environments.')
 param conf object
 
-param healthUrl string
 param budgetStart string
 param workspaceTopicId string
 param storageTopicId string
@@ -132,7 +131,7 @@ resource queryAlert 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for a
   }
 }]
 
-resource availability 'Microsoft.Insights/webtests@2022-06-15' = if (!empty(healthUrl)) {
+resource availability 'Microsoft.Insights/webtests@2022-06-15' = if (!empty(conf.health_url)) {
   name: 'webtest-${conf.workspace}'
   location: conf.location
   tags: union(conf.tags, { 'hidden-link:${insights.id}': 'Resource' })
@@ -151,7 +150,7 @@ resource availability 'Microsoft.Insights/webtests@2022-06-15' = if (!empty(heal
       { Id: 'us-va-ash-azr' }
     ]
     Request: {
-      RequestUrl: healthUrl
+      RequestUrl: conf.health_url
       HttpVerb: 'GET'
       ParseDependentRequests: false
     }
@@ -163,7 +162,7 @@ resource availability 'Microsoft.Insights/webtests@2022-06-15' = if (!empty(heal
   }
 }
 
-resource unavailable 'Microsoft.Insights/metricAlerts@2018-03-01' = if (!empty(healthUrl)) {
+resource unavailable 'Microsoft.Insights/metricAlerts@2018-03-01' = if (!empty(conf.health_url)) {
   name: 'alert-unavailable-${conf.name}'
   location: 'global'
   tags: conf.tags

@@ -11,6 +11,9 @@ var customRoles = loadJsonContent('../roles.json')
 var grants = loadJsonContent('../grants.json')
 var builtIn = grants.built_in_roles
 var scope = resourceGroup().id
+var engineers = conf.groups.ml_engineer
+// Azure refuses the same grant twice, so a team that is both gets it once.
+var operators = conf.groups.operator == engineers ? '' : conf.groups.operator
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: conf.storage_account
@@ -82,6 +85,8 @@ resource custom 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for who 
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', guid(scope, who))
     principalId: principals[who]
     principalType: 'ServicePrincipal'
+    condition: grants.data_only
+    conditionVersion: '2.0'
   }
   dependsOn: [
     definition
@@ -143,7 +148,7 @@ resource workspaceGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 }]
 
-// CI and engineers may give an endpoint its identity, and no other one.
+// CI, engineers and operators may give an endpoint its identity, and no other one: Azure asks for it at every change.
 resource identityGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for grant in grants.endpoint_identity: {
   name: guid(endpoint.id, principals[grant.who], grant.role)
   scope: endpoint
@@ -154,12 +159,22 @@ resource identityGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = [f
   }
 }]
 
-resource engineerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(conf.groups.ml_engineer)) {
-  name: guid(endpoint.id, conf.groups.ml_engineer, 'Managed Identity Operator')
+resource engineerGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(engineers)) {
+  name: guid(endpoint.id, engineers, 'Managed Identity Operator')
   scope: endpoint
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', builtIn['Managed Identity Operator'])
-    principalId: conf.groups.ml_engineer
+    principalId: engineers
+    principalType: 'Group'
+  }
+}
+
+resource operatorGrant 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(operators)) {
+  name: guid(endpoint.id, operators, 'operator')
+  scope: endpoint
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', builtIn['Managed Identity Operator'])
+    principalId: operators
     principalType: 'Group'
   }
 }

@@ -26,7 +26,8 @@ _LOGIN = re.compile(
 )
 _MISSING = re.compile(r"is misspelled or not recognized|requires the extension|is not in the .*az.* command group")
 _FORBIDDEN = re.compile(
-    r"AuthorizationFailed|does not have authorization|\(Forbidden\)|AuthorizationPermissionMismatch"
+    r"AuthorizationFailed|does not have authorization|\(Forbidden\)|AuthorizationPermissionMismatch|Code: \w*Forbidden"
+    r"|invalid status ['\"]Forbidden|\(403\)|\bstatus(?: code)?:? 403\b"
 )
 _THROTTLED = re.compile(r"TooManyRequests|\b429\b|[Tt]hrottl|[Rr]ate limit")
 _ABOVE = re.compile(r"ResourceGroupNotFound|/workspaces/[^/'\" ]+['\"]? under ")
@@ -44,6 +45,14 @@ _SECRET = re.compile(
 
 class NotFound(UsageError):
     """What was asked for does not exist; the workspace does."""
+
+
+class NoWorkspace(UsageError):
+    """The resource group or the workspace in which something was asked for does not exist."""
+
+
+class Forbidden(UsageError):
+    """Whoever is logged in may not do that."""
 
 
 class Conflict(Fault):
@@ -127,7 +136,9 @@ class Az:
         Raises:
             NotFound: what it shall change does not exist.
             Conflict: it exists already.
-            UsageError: nobody is logged in, or may not do that, or the words are wrong.
+            NoWorkspace: nor does what it would be in.
+            Forbidden: whoever is logged in may not do that.
+            UsageError: nobody is logged in, or the words are wrong.
             Fault: Azure does not do it, or not in time.
         """
         if self.dry:
@@ -175,11 +186,11 @@ def _error(words: tuple[str, ...], errors: str) -> Exception:
     if _LOGIN.search(errors):
         return UsageError(f"{LOGIN} ({said})")
     if _FORBIDDEN.search(errors):
-        return UsageError(f"You may not do that: az {command}: {said} docs/azure.md names the role that may.")
+        return Forbidden(f"You may not do that: az {command}: {said} docs/azure.md names the role that may.")
     if _THROTTLED.search(errors):
         return Fault(f"Azure still asks to wait after {TRIES} tries; come back later: az {command}: {said}")
     if _ABOVE.search(errors):
-        return UsageError(f"There is no such workspace yet: azure infra up. (az {command}: {said})")
+        return NoWorkspace(f"There is no such workspace yet: azure infra up. (az {command}: {said})")
     if _ABSENT.search(errors):
         return NotFound(f"Azure does not find it: az {command}: {said}")
     if _CONFLICT.search(errors):

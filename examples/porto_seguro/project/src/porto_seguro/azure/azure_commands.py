@@ -40,7 +40,7 @@ def data(
 @app.command()
 @command
 def submit(
-    version: Annotated[str | None, typer.Option("--data", help="A data version; by default the newest here.")] = None,
+    version: Annotated[str | None, typer.Option("--data", help="A data version; by default the newest.")] = None,
     purpose: Purpose = "retraining",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has completed.")] = False,
     patience: Patience = 14_400.0,
@@ -50,7 +50,7 @@ def submit(
     if purpose not in ("retraining", "exploration"):
         raise UsageError(f"The purpose is retraining or exploration, not {purpose}.")
     here = Here()
-    raw, _ = here.jobs.add_data(version)
+    raw = here.jobs.data(version)
     job = here.jobs.submit(here.jobs.inputs(raw, here.registry), purpose)  # type: ignore[arg-type]
     if wait:
         here.jobs.wait(job, patience, show.error if json else show.line)
@@ -167,25 +167,28 @@ def check(
     names: Annotated[bool, typer.Option("--names", help="Also ask Azure whether names are free.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Check the files for Azure, on this machine. Exit code 1 says that something is wrong."""
+    """Check the files for Azure, on this machine. Exit code 1 says that something is wrong.
+
+    With --names, Azure is asked whether storage account, key vault and container registry may be called so.
+    """
     from .audit import check
     from .environments import load_all
 
-    environments = load_all(show.root())
+    load_all(show.root())
     problems = [(p.file, p.where, p.what) for p in check(show.root())]
     taken = []
     if names:
         here = Here()
-        for one in environments:
-            for words, name in (
-                (("storage", "account"), one.storage_account),
-                (("keyvault",), one.key_vault),
-                (("acr",), one.container_registry),
-            ):
-                told = here.az.read(*words, "check-name", "--name", name, assume={}) or {}
-                if told.get("nameAvailable") is False:
-                    reason = told.get("message") or told.get("reason") or "it is taken"
-                    taken.append((name, f"{one.name}: {reason} (or it is yours already)"))
+        one = here.environment
+        for words, name in (
+            (("storage", "account"), one.storage_account),
+            (("keyvault",), one.key_vault),
+            (("acr",), one.container_registry),
+        ):
+            told = here.az.read(*words, "check-name", "--name", name, assume={}) or {}
+            if told.get("nameAvailable") is False:
+                reason = told.get("message") or told.get("reason") or "it is taken"
+                taken.append((name, f"{one.name}: {reason} (or it is yours already)"))
     if json:
         shown = [{"file": str(f), "where": str(w), "what": t} for f, w, t in problems]
         show.as_json({"problems": shown, "taken": [{"name": n, "why": why} for n, why in taken]})

@@ -2,7 +2,9 @@
 
 import functools
 import inspect
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -62,7 +64,10 @@ class Here:
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options `--env` and `--dry-run`, which `Here` then knows."""
+    """Give a command the options `--env` and `--dry-run`, which `Here` then knows.
+
+    What a command says it did is not printed where it did nothing.
+    """
 
     @functools.wraps(function)
     def run(*args: Any, env: str, dry_run: bool, **options: Any) -> Any:
@@ -70,10 +75,19 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
         global _told
         _told = env, dry_run
-        try:
+        if not dry_run:
             return function(*args, **options)
+        said, more = io.StringIO(), ""
+        try:
+            with redirect_stdout(said):
+                function(*args, **options)
         except Dry:
-            show.line("What comes next depends on that answer; nothing was run.")
+            more = "What comes next depends on that answer. "
+        except BaseException:
+            print(said.getvalue(), end="")  # it says why
+            raise
+        show.as_json({"dry_run": True}) if options.get("json") else show.line(f"{more}Nothing was run.")
+        return None
 
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..errors import Fault, UsageError
 from ..registry import OURS, Version
-from .az import Az, Conflict, NotFound
+from .az import Az, Conflict, Forbidden, NotFound
 from .endpoint_tags import EndpointTags, unpack
 from .environments import Environment
 
@@ -74,11 +74,23 @@ class CloudRegistry:
         return self._known
 
     def _shared(self) -> dict[int, Version] | None:
-        """What the shared registry has; None if there is none yet, for one environment alone needs none."""
+        """What the shared registry has; None if there is none yet, for one environment alone needs none.
+
+        Raises:
+            UsageError: the registry lets nobody in who was not told to it.
+        """
         try:
             return self._listed("--registry-name", self._environment.registry)
         except NotFound:
             return None
+        except Forbidden:
+            raise self._locked() from None
+
+    def _locked(self) -> UsageError:
+        return UsageError(
+            f"You may not use the registry {self._environment.registry}. An Owner of it lets in the groups and identities "
+            f"of {self._environment.name}: azure infra registry --env {self._environment.name}"
+        )
 
     def _listed(self, *where: str) -> dict[int, Version]:
         told: list[dict[str, Any]] = self._az.read("ml", "model", "list", "--name", self._name, *where, assume=[]) or []
@@ -136,10 +148,13 @@ class CloudRegistry:
             self._all()  # and it is the same one
             return False
         name, number = self._name, str(version)
-        self._az.write(
-            "ml", "model", "share", "--name", name, "--version", number, "--registry-name", shared,
-            "--share-with-name", name, "--share-with-version", number, *self._environment.scope,
-        )  # fmt: skip
+        try:
+            self._az.write(
+                "ml", "model", "share", "--name", name, "--version", number, "--registry-name", shared,
+                "--share-with-name", name, "--share-with-version", number, *self._environment.scope,
+            )  # fmt: skip
+        except Forbidden:
+            raise self._locked() from None
         return True
 
     def history(self) -> list[int]:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from ..errors import UsageError
 
 NAMES = ("dev", "test", "prod")
-# What Azure lets a resource be called: the pattern, and the same in words.
+# What Azure takes as a name or value: the pattern, and the same in words.
 RULES = {
     "storage_account": (r"[a-z0-9]{3,24}", "3 to 24 small letters and digits"),
     "key_vault": (r"(?!.*--)[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]", "3 to 24 letters, digits and single hyphens"),
@@ -25,6 +25,12 @@ RULES = {
     "function_app": (r"[A-Za-z0-9][A-Za-z0-9-]{0,58}[A-Za-z0-9]", "2 to 60 letters, digits and hyphens"),
     "identities": (r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}", "3 to 128 letters, digits, hyphens and underscores"),
     "compute": (r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]", "3 to 32 letters, digits and hyphens, a letter first"),
+    "location": (r"[a-z0-9]+", "a region as az names it: small letters and digits, such as westeurope"),
+    "notify": (r"[^@\s]+@[^@\s]+", "an e-mail address"),
+    "health_url": (r"(https://\S+)?", "an address that begins with https://, or empty"),
+    "compute.vm_size": (r"Standard_\w+", "a size of machine, such as Standard_D4as_v4"),
+    "online.instance_type": (r"Standard_\w+", "a size of machine, such as Standard_DS3_v2"),
+    "groups": (r"([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?", "an object id (a UUID), or empty"),
 }
 Count = Annotated[int, Meta(ge=0)]
 
@@ -98,6 +104,7 @@ class Environment(Struct, forbid_unknown_fields=True, frozen=True):
     federated: Federated
     groups: Groups
     online: Online | None = None
+    health_url: str = ""
 
     @property
     def scope(self) -> tuple[str, ...]:
@@ -113,6 +120,21 @@ class Environment(Struct, forbid_unknown_fields=True, frozen=True):
     def training_endpoint(self) -> str:
         """The endpoint that holds the training pipeline: who calls it, retrains."""
         return f"{self.endpoint}-train"
+
+    @property
+    def state_group(self) -> str:
+        """The resource group of Terraform's state, which outlives the environment."""
+        return f"{self.resource_group}-state"
+
+    @property
+    def state_account(self) -> str:
+        """The storage account of Terraform's state; a name has 24 characters at most."""
+        return f"{self.storage_account[:22]}tf"
+
+    @property
+    def budget_name(self) -> str:
+        """The budget, as the files of the infrastructure call it."""
+        return f"budget-{self.workspace}"
 
 
 def load(root: Path, name: str) -> Environment:
@@ -137,10 +159,14 @@ def load(root: Path, name: str) -> Environment:
 
 
 def misnamed(environment: Environment) -> list[str]:
-    """Return a sentence for each name that Azure would refuse."""
-    named = [(key, getattr(environment, key)) for key in RULES if key not in ("identities", "compute")]
+    """Return a sentence for each name or value that Azure would refuse."""
+    given = msgspec.structs.asdict(environment)
+    named = [(key, given[key]) for key in RULES if isinstance(given.get(key), str)]
     named += [("identities", name) for name in msgspec.structs.astuple(environment.identities)]
-    named += [("compute", environment.compute.name)]
+    named += [("groups", group) for group in msgspec.structs.astuple(environment.groups)]
+    named += [("compute", environment.compute.name), ("compute.vm_size", environment.compute.vm_size)]
+    if environment.online:
+        named.append(("online.instance_type", environment.online.instance_type))
     wrong = [(key, name) for key, name in named if not re.fullmatch(RULES[key][0], name)]
     problems = [f"{key} is {name!r}, but must be {RULES[key][1]}." for key, name in wrong]
     if environment.online and environment.online.instances > environment.online.max_instances:

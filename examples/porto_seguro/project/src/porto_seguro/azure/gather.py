@@ -1,4 +1,4 @@
-"""The step with which a retraining begins: what came into the inbox since becomes a data version, by the inbox's own rules."""
+"""Steps that read the inbox by its own rules: what came in since becomes a data version; the last table is the window."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from .. import cli, show
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from ..parts import HIDDEN
 from ..store import Store
 from ..watch.inbox import Inbox
@@ -20,6 +20,26 @@ from .step_io import contract, filling, manifest_of, note, settings
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 AWAY = ("archive", "quarantine")  # what the inbox itself puts aside, where somebody else empties it
+
+
+@app.command()
+def newest(
+    inbox: Annotated[Path, typer.Option(help="The inbox; it is only read.")],
+    out: Annotated[Path, typer.Option(help="The folder for the table.")],
+) -> None:
+    """Bring the table that came into the inbox last and is complete: what a project without a service monitors."""
+    with TemporaryDirectory() as scratch:
+        drops = Inbox(Store(Path(scratch)), msgspec.structs.replace(settings().inbox, url=str(inbox.absolute())))
+        if not (complete := drops.waiting()):
+            raise DataError(f"{inbox} holds no complete table, so there is nothing to look at yet.")
+        table = inbox / complete[-1]
+        with filling(out) as folder:
+            if table.is_dir():
+                shutil.copytree(table, folder)
+            else:
+                folder.mkdir()
+                shutil.copy2(table, folder)
+    show.line(f"The window is {complete[-1]}.")
 
 
 @app.command()

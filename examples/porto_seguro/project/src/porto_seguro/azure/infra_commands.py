@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from .. import show
+from ..errors import UsageError
 from ..show import AsJson
 from .chosen import Here, command
 
@@ -37,21 +38,31 @@ def up(json: AsJson = False) -> None:
 
 @infra_app.command()
 @command
+def state(json: AsJson = False) -> None:
+    """Make the storage account that keeps Terraform's state of the environment. Once, before the first `plan` or `up`."""
+    from . import bicep, terraform
+
+    here = Here()
+    if bicep.used(show.root()):
+        raise UsageError("Bicep keeps no state: Azure itself knows what there is. Go on with: azure infra up")
+    path = terraform.state(here.az, here.environment, show.root(), here.project.settings.name)
+    _told(f"The state of {here.environment.name} is in {here.environment.state_account}; commit {path.name}.", json)
+
+
+@infra_app.command()
+@command
 def registry(json: AsJson = False) -> None:
-    """Make the model registry that all environments share, in the resource group of this one. Once is enough."""
-    from .fill import filled
+    """Make the registry of models that all environments share, unless there is one, and let this one's users in.
+
+    Once for each environment, by an Owner, after `infra up`: the registry is made in the first one's resource group.
+    """
+    from . import shared_registry
 
     here = Here()
     one = here.environment
-    group = ("--resource-group", one.resource_group)
-    if here.az.find("ml", "registry", "show", "--name", one.registry, *group) is not None:
-        return _told(f"{one.registry} exists already.", json)
-    place = {"location": one.location}
-    values = {"name": one.registry, "tags": one.tags, **place, "replication_locations": [place]}
-    out = show.root() / "data" / "azure" / one.name / "registry.yml"
-    path = filled(show.root() / "azureml" / "registry.yml", out, values)
-    here.az.write("ml", "registry", "create", "--file", str(path), *group)
-    _told(f"{one.registry} was made.", json)
+    new = shared_registry.make(here.az, one, show.root())
+    said = "was made" if new else "exists already"
+    _told(f"{one.registry} {said}; the groups and identities of {one.name} may use it.", json)
 
 
 @infra_app.command()
@@ -65,6 +76,8 @@ def down(
 
     here = Here()
     one = here.environment
+    if not yes and here.az.dry:
+        yes = one.name
     if not yes and not json:
         show.line(f"This removes {one.resource_group} with every model, log and data set in it.", "red")
         yes = typer.prompt(f"Type {one.name} to go on", default="", show_default=False)

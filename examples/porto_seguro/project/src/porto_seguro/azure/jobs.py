@@ -66,6 +66,27 @@ class Jobs:
                 new = False
         return f"azureml:{asset}:{number}", new
 
+    def data(self, version: str | None) -> str:
+        """Return how YAML names a data version: of this machine, or the newest asset where this machine has none, as CI.
+
+        Raises:
+            UsageError: there is no such version here; or none was named, and there is no asset either.
+        """
+        if version or self._project.store.versions():
+            return self.add_data(version)[0]
+        asset = f"{self.name}-data"
+        words = ("--name", asset, *self._environment.scope)
+        found: list[dict[str, Any]] = self._az.find("ml", "data", "list", *words) or []
+        if self._az.dry:
+            return f"azureml:{asset}:VERSION"
+        if not found:
+            raise UsageError(
+                f"There is no data version here, and no asset {asset} in {self._environment.name}. Where the rows are: "
+                f"ingest FILE, then azure data --env {self._environment.name}"
+            )
+        newest = max(found, key=lambda one: str((one.get("creation_context") or {}).get("created_at", "")))
+        return f"azureml:{asset}:{newest['version']}"
+
     def inputs(self, raw: str, registry: CloudRegistry) -> dict[str, Any]:
         """Return the inputs of a training: what the pipeline reads, and the champion that it is compared with."""
         found: dict[str, Any] = {"raw": {"type": "uri_folder", "path": raw}}
@@ -163,10 +184,13 @@ class Jobs:
         """Make the model of a completed job a version, if the gate passed it; the same job twice gives the same version.
 
         Raises:
-            UsageError: the job has not completed, or was judged against another champion than there is now.
+            UsageError: the job has not completed, was for exploration, or judged against another champion than there is now.
             DataError: its outputs are not those of the training pipeline.
         """
-        status = self._status(job)
+        shown = self._show(job)
+        status = str(shown.get("status") or "")
+        if (shown.get("tags") or {}).get("purpose") == "exploration":
+            raise UsageError(f"The job {job} is an exploration, which is never registered. Train for it: azure submit")
         if status != DONE:
             raise UsageError(f"The job {job} is {status or 'without status'}, not {DONE}: azure wait {job}")
         with tempfile.TemporaryDirectory() as folder:

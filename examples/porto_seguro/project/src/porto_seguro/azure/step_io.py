@@ -18,7 +18,7 @@ from ..config import Settings, load_settings
 from ..contract import Contract, load_contract
 from ..errors import Fault, UsageError
 from ..ingest import DATA, MANIFEST, Manifest
-from ..parts import parts
+from ..parts import HIDDEN, parts
 from ..registry import Version
 from ..seal import digest as digest_of
 
@@ -128,7 +128,7 @@ def note(
         return
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient()
+    client = MlflowClient(os.environ[TRACKING])  # whatever this process used before
     for name, number in metrics.items():
         client.log_metric(run, name, number, step=step)
     for name, value in (parameters or {}).items():
@@ -156,7 +156,7 @@ def truth_of(outcomes: Path | None, about: Contract) -> pl.DataFrame | None:
     Raises:
         DataError: a table names no rows, or has another target.
     """
-    if outcomes is None:
+    if outcomes is None or all(path.name.startswith(HIDDEN) for path in outcomes.iterdir()):
         return None
     from ..watch import serving
 

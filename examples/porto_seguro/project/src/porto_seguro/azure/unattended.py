@@ -1,9 +1,12 @@
 """What runs without a person: data stores, batch endpoints, functions, schedules; made, or brought up to date."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from ..registry import Version
+from ..table import replacing
 from . import functions
 from .az import Az
 from .environments import Environment
@@ -40,7 +43,13 @@ def endpoints(az: Az, environment: Environment, root: Path) -> None:
 
 
 def schedules(
-    az: Az, environment: Environment, root: Path, inputs: dict[str, Any], champion: Version | None, reference: str
+    az: Az,
+    environment: Environment,
+    root: Path,
+    inputs: dict[str, Any],
+    champion: Version | None,
+    reference: str,
+    native: bool = False,
 ) -> list[Path]:
     """Make the schedules anew: each keeps data, champion and code as they were when it was made.
 
@@ -51,27 +60,69 @@ def schedules(
         inputs: of a training, as `Jobs.inputs` gives them.
         champion: what is to be monitored; None: there is nothing yet.
         reference: how YAML names it.
+        native: whether Azure's own monitor watches, too.
 
     Returns:
         The files of the schedules.
+
+    Raises:
+        UsageError: Azure's own monitor cannot watch: there is no champion, or no online endpoint.
     """
+    online = (root / "azureml" / "online").is_dir()
+    if native and not (champion and online):
+        raise UsageError("Azure's own monitor needs an online endpoint and a champion; leave --native out.")
     retrain: dict[str, Any] = {}
     for name, value in inputs.items():
         retrain |= {f"inputs.{name}": value, f"jobs.retraining.inputs.{name}": PARENT % name}
-    made = [_schedule(az, environment, root, "retrain", retrain | _component(root, "retraining", "retraining"))]
+    retrain |= _component(root, "retraining", "components/retraining.yml")
+    made = [_schedule(az, environment, root, "retrain", retrain)]
     if champion:
         about: dict[str, Any] = {
             "inputs.model": {"type": "custom_model", "path": reference},
+            "inputs.digest": champion.digest,
+            "jobs.monitor.inputs.digest": PARENT % "digest",
             "inputs.version": champion.version,
             "inputs.evaluation": {"type": "uri_folder", "path": f"azureml://jobs/{champion.run}/outputs/decision"},
         }
-        made.append(_schedule(az, environment, root, "monitor", about | _component(root, "monitor", "monitor")))
+        about |= _component(root, "monitor", "components/monitor.yml")
+        about |= _component(root, "window", "online/traffic.yml" if online else "components/newest.yml")
+        if online:
+            about["inputs.collected.path"] = _begun(az, environment, root)
+        made.append(_schedule(az, environment, root, "monitor", about))
+        if native:
+            monitor = import_module(f"{__package__}.online.native")  # by name: not every project has it
+            made.append(monitor.schedule(az, environment, root, champion, reference))
     return made
 
 
-def _component(root: Path, step: str, name: str) -> dict[str, str]:
+def _begun(az: Az, environment: Environment, root: Path) -> str:
+    """Make the folders that the monitor reads before anybody wrote there, for what is not there cannot be mounted.
+
+    Returns:
+        The address of what the endpoint's collector writes.
+    """
+    name = "workspaceblobstore"
+    assumed = {"account_name": "ACCOUNT", "container_name": "CONTAINER"}
+    store = az.read("ml", "datastore", "show", "--name", name, *environment.scope, assume=assumed)
+    mark = root / "data" / "azure" / environment.name / ".keep"
+    with replacing(mark) as part:
+        part.write_text("So that this folder is there.\n", "utf-8")
+    collected = f"modelDataCollector/{environment.endpoint}"
+    for account, container, folder in (
+        (store["account_name"], store["container_name"], collected),
+        (environment.storage_account, "data", "monitor"),
+        (environment.storage_account, "data", "outcomes"),
+    ):
+        az.write(
+            "storage", "blob", "upload", "--auth-mode", "login", "--account-name", account, "--container-name", container,
+            "--name", f"{folder}/{mark.name}", "--file", str(mark), "--overwrite", "true",
+        )  # fmt: skip
+    return f"azureml://datastores/{name}/paths/{collected}/"
+
+
+def _component(root: Path, step: str, file: str) -> dict[str, str]:
     """Name a component by its whole path: the pipeline that is sent lies in another folder."""
-    return {f"jobs.{step}.component": str(root.resolve() / "azureml" / "components" / f"{name}.yml")}
+    return {f"jobs.{step}.component": str(root.resolve() / "azureml" / file)}
 
 
 def _schedule(az: Az, environment: Environment, root: Path, name: str, values: dict[str, Any]) -> Path:

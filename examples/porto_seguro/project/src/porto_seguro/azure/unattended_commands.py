@@ -21,28 +21,31 @@ def publish(json: AsJson = False) -> None:
 
 
 @command
-def schedule(json: AsJson = False) -> None:
+def schedule(
+    native: Annotated[bool, typer.Option("--native", help="Also that of Azure's own monitor, a preview.")] = False,
+    json: AsJson = False,
+) -> None:
     """Make the schedules anew, with the newest data version and the champion of this moment."""
     from .unattended import schedules
 
     here = Here()
-    raw, _ = here.jobs.add_data(None)
+    raw = here.jobs.data(None)
     champion = here.registry.champion()
     reference = here.registry.reference(champion.version) if champion else ""
     inputs = here.jobs.inputs(raw, here.registry)
-    made = schedules(here.az, here.environment, here.project.root, inputs, champion, reference)
+    made = schedules(here.az, here.environment, here.project.root, inputs, champion, reference, native)
     names = [path.stem for path in made]
     show.as_json({"schedules": names}) if json else show.line(f"Schedules: {', '.join(names)}", "green")
 
 
 @command
 def retrain(
-    version: Annotated[str | None, typer.Option("--data", help="A data version; by default the newest here.")] = None,
+    version: Annotated[str | None, typer.Option("--data", help="A data version; by default the newest.")] = None,
     json: AsJson = False,
 ) -> None:
     """Call the batch endpoint that holds the training pipeline, with a data version; an event adds what came in."""
     here = Here()
-    raw, _ = here.jobs.add_data(version)
+    raw = here.jobs.data(version)
     job = here.jobs.retrain(here.jobs.inputs(raw, here.registry))
     show.as_json({"job": job}) if json else show.line(f"Job {job}. Next: azure wait {job}", "green")
 
@@ -53,7 +56,7 @@ def plan(json: AsJson = False) -> None:
     from .plan import publish
 
     here = Here()
-    raw, _ = here.jobs.add_data(None)
+    raw = here.jobs.data(None)
     inputs = here.jobs.inputs(raw, here.registry)
     publish(here.az, here.environment, inputs, here.project.settings, here.project.root)
     show.as_json({"inputs": inputs}) if json else show.line(f"A retraining begins with {raw}.", "green")

@@ -8,7 +8,9 @@ from ..az import Az
 from ..environments import Environment
 from ..fill import filled
 
-PARTS = ("Dockerfile", "requirements/serve.txt", "requirements/otel.txt", "src", "conf")
+PARTS = (
+    "Dockerfile", "requirements/serve.txt", "requirements/otel.txt", "src", "conf/contract.yaml", "conf/project.yaml",
+)  # fmt: skip
 
 
 def content(root: Path) -> str:
@@ -56,7 +58,7 @@ def build(az: Az, environment: Environment, root: Path, name: str, commit: str) 
     registry = environment.container_registry
     told = az.write(
         "acr", "build", "--registry", registry, "--image", f"{name}:{version}", "--no-logs",
-        "--build-arg", f"REVISION={commit}", "VERSION=" + version, str(root),
+        "--build-arg", f"REVISION={commit}", "--build-arg", f"VERSION={version}", str(root),
     )  # fmt: skip
     made = ((told or {}).get("outputImages") or [{}])[0]
     if not az.dry and not made.get("digest"):

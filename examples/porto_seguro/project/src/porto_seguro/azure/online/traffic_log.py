@@ -80,6 +80,21 @@ def fetch(az: Az, environment: Environment, contract: Contract, root: Path, sinc
     return new
 
 
+def convert(collected: Path, contract: Contract, folder: Path, since: datetime) -> int:
+    """Write the prediction log of what one endpoint collected; return how many files of answers were read.
+
+    Args:
+        collected: the endpoint's folder, `modelDataCollector/ENDPOINT`.
+        contract: names the columns.
+        folder: of the prediction log.
+        since: days before this one are not read.
+    """
+    found = [p for day in _days(since) for p in sorted(collected.glob(f"*/response/{day:%Y/%m/%d}/*/*.jsonl"))]
+    for path in found:
+        _convert(path, path.relative_to(collected).as_posix(), contract, folder)
+    return len(found)
+
+
 def _days(since: datetime) -> Iterator[datetime]:
     day = since
     while day.date() <= clock.now().date():
