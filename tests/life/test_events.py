@@ -758,7 +758,7 @@ def test_what_runs_without_a_person_is_published_for_its_environment(
     assert job.settings.force_rerun
     watched = yaml.safe_load((monitor.parent / yaml.safe_load(monitor.read_text())["create_job"]["job"]).read_text())
     assert (watched["inputs"]["version"], watched["tags"]["purpose"]) == (3, "monitor")
-    assert watched["inputs"]["evaluation"]["path"] == "azureml://jobs/job-3/outputs/decision"
+    assert watched["inputs"]["evaluation"]["path"] == "azureml:porto-seguro-decision:3"
     assert Path(watched["jobs"]["monitor"]["component"]).is_file()
     # What the champion needs beside its number, and what the collector of this environment's endpoint wrote.
     assert watched["inputs"]["digest"] == "abc"
@@ -780,6 +780,15 @@ def test_what_runs_without_a_person_is_published_for_its_environment(
     table = yaml.safe_load((drift.parents[1] / "reference" / "MLTable").read_text("utf-8"))
     assert table["paths"] == [{"file": f"{LIES}/data.parquet"}]
     assert any(" data create " in one and "--type mltable" in one for one in said)
+    # A version of another environment: its evaluation came along in the registry, the rows that it learnt from did not.
+    shared = "azureml://registries/mlr-shop/models/porto-seguro/versions/3"
+    _, monitor = unattended.schedules(told, here, root, inputs, champion, shared)
+    watched = yaml.safe_load((monitor.parent / yaml.safe_load(monitor.read_text())["create_job"]["job"]).read_text())
+    lies = "azureml://registries/mlr-shop/data/porto-seguro-decision/versions/3"
+    assert (watched["inputs"]["model"]["path"], watched["inputs"]["evaluation"]["path"]) == (shared, lies)
+    assert load_schedule(monitor).create_job.inputs["evaluation"].path == lies
+    with pytest.raises(Exception, match="Version 3 came from the registry, and the rows"):
+        unattended.schedules(told, here, root, inputs, champion, shared, True)
 
 
 def test_azures_own_monitor_needs_somebody_to_watch(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> None:

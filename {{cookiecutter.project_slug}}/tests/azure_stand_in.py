@@ -43,6 +43,8 @@ OPTIONS = {
     "ml batch-endpoint update": f"{ML} --name --file --set --add --remove --defaults --force-string? --no-wait?",
     "ml data create": f"{ASSET} --name --version --type --path --file --description --datastore --set --no-wait?",
     "ml data list": f"{ASSET} --name --max-results --archived-only? --include-archived?",
+    "ml data share": "--name! --version! --registry-name! --share-with-name! --share-with-version! --resource-group "
+    "--workspace-name",
     "ml data show": f"{ASSET} --name! --version --label",
     "ml datastore create": f"{ML} --file! --name --set",
     "ml datastore show": f"{ML} --name!",
@@ -136,7 +138,7 @@ class Cloud:
     def __init__(self, dies: Callable[[], None] = lambda: os._exit(9)) -> None:
         """Begin with a workspace and nothing in it."""
         self.state: dict[str, Any] = {
-            "models": {}, "shared": {}, "data": {}, "environments": {}, "jobs": {}, "endpoints": {}, "deployments": {},
+            "models": {}, "shared": {}, "data": {}, "shared_data": {}, "environments": {}, "jobs": {}, "endpoints": {}, "deployments": {},
             "batch": {}, "registries": {}, "groups": [], "blobs": {}, "traffic": [], "taken": [], "faults": [], "scaling": {}, "schedules": {},
             "failing": {}, "logs": {}, "outputs": {}, "deleted_vaults": [], "budgets": [], "roles": [], "accounts": {},
         }  # fmt: skip
@@ -326,7 +328,18 @@ class Cloud:
         return told
 
     def _ml_data_show(self, one: dict[str, str], _: Any) -> Any:
-        return found(self.state["data"], f"{one['--name']}:{one['--version']}", "data")
+        self._registry(one)
+        where = self.state["shared_data" if "--registry-name" in one else "data"]
+        return found(where, f"{one['--name']}:{one['--version']}", "data")
+
+    def _ml_data_share(self, one: dict[str, str], _: Any) -> Any:
+        self._registry(one)
+        key = f"{one['--share-with-name']}:{one['--share-with-version']}"
+        if key in self.state["shared_data"]:
+            raise Refused("(Conflict) The version already exists in the registry.")
+        data = copy.deepcopy(found(self.state["data"], f"{one['--name']}:{one['--version']}", "data"))
+        self.state["shared_data"][key] = data
+        return data
 
     def _ml_data_list(self, one: dict[str, str], _: Any) -> Any:
         return [told for told in self.state["data"].values() if told["name"] == one["--name"]]
@@ -339,6 +352,7 @@ class Cloud:
             raise Refused("(UserError) The path does not exist.")
         when = {"created_at": f"2026-01-01T00:00:{len(self.state['data']):02d}+00:00"}
         about = {"name": one["--name"], "version": one["--version"], "type": one["--type"], "creation_context": when}
+        about["path"] = one["--path"]
         self.state["data"][key] = about
         return self.state["data"][key]
 

@@ -327,8 +327,17 @@ def test_a_version_is_shared_once_and_is_one_model_everywhere(
     with pytest.raises(UsageError, match="azure infra registry"):
         registry.share(1)
     cloud.state["registries"][load_environment(rows, "prod").registry] = {}
+    with pytest.raises(UsageError, match="First: azure register a; then again"):
+        registry.share(1)
+    assert not cloud.state["shared"], "a shared version has what the gate decided"
+    cloud.state["data"][f"{registry._name}-decision:1"] = {"name": "x", "version": "1"}
+    cloud.fail("ml model share", NETWORK, times=9)
+    with pytest.raises(Fault):
+        registry.share(1)
+    cloud.state["faults"] = []
     assert registry.share(1)
     assert not registry.share(1)
+    assert list(cloud.state["shared_data"]) == [f"{registry._name}-decision:1"]
     prod = CloudRegistry(registry._az, load_environment(rows, "prod"), registry._name)
     cloud.state["models"] = {}
     assert "registries/mlr-" in prod.reference(1)
@@ -342,7 +351,8 @@ def test_a_version_is_shared_once_and_is_one_model_everywhere(
 def test_who_may_not_use_the_shared_registry_is_told_who_lets_them_in(cloud: Cloud, registry: CloudRegistry) -> None:
     finished(cloud, "a")
     registry.register("a", "azureml://jobs/a/outputs/model", tags())
-    for command in ("ml model list", "ml model share"):
+    cloud.state["data"][f"{registry._name}-decision:1"] = {"name": "x", "version": "1"}
+    for command in ("ml model list", "ml data share", "ml model share"):
         cloud.state |= {"registries": {registry._environment.registry: {}}, "faults": []}
         cloud.fail(command, FORBIDDEN)
         if command == "ml model list":
@@ -522,8 +532,13 @@ def test_only_what_passed_is_registered_and_the_same_job_once(
     assert (made.version, made.run, made.digest, decision.reasons) == (1, "good", DIGEST, ["it is better"])
     assert made.tags["data_version"] == "d"
     assert cloud.state["models"]["1"]["path"] == "azureml://jobs/good/outputs/model"
+    asset = f"{jobs.name}-decision:1"
+    assert Path(cloud.state["data"][asset]["path"]).name == "decision", "the folder that was downloaded"
     again, _ = jobs.register("good", registry)
     assert again == made
+    del cloud.state["data"][asset]  # as where the connection broke between the two
+    assert jobs.register("good", registry)[0] == made
+    assert asset in cloud.state["data"]
     assert jobs.register("bad", registry)[0] is None
     assert list(cloud.state["models"]) == ["1"]
     judged(cloud, "try")
@@ -602,6 +617,7 @@ def test_the_way_from_rows_to_a_shared_version(typed: Callable[..., tuple[int, s
     assert typed("share", 1)[0] == 0
     found = decoded(typed("models", "--json", "--env", "prod")[1])
     assert [v["version"] for v in found["versions"]] == [1]
+    assert [key.rpartition("-")[2] for key in cloud.state["shared_data"]] == ["decision:1"]
     assert typed("plan")[0] == 0
     told = json.loads(cloud.state["blobs"]["functions/retrain.json"])["inputs"]
     assert told["raw"]["Uri"].endswith(f"-data/versions/{next(iter(cloud.state['data'].values()))['version']}")

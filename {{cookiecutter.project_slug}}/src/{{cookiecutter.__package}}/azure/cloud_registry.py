@@ -129,10 +129,13 @@ class CloudRegistry:
         raise Fault(f"The model of {run} could not be registered: others register at the same time. Try again.")
 
     def share(self, version: int) -> bool:
-        """Copy a version of this workspace into the shared registry; False if it is there already.
+        """Copy a version of this workspace, and what the gate decided about it, into the shared registry.
+
+        Returns:
+            Whether it is new there.
 
         Raises:
-            UsageError: this workspace has no such version.
+            UsageError: this workspace has no such version, or not what the gate decided.
         """
         here = self._listed(*self._environment.scope)
         if version not in here and not self._az.dry:
@@ -144,18 +147,26 @@ class CloudRegistry:
         there = self._shared()
         if there is None:
             raise UsageError(f"There is no registry {shared} yet: azure infra registry --env prod")
-        if version in there:
-            self._all()  # and it is the same one
-            return False
-        name, number = self._name, str(version)
+        self._all()  # and if it is there, it is the same one
         try:
-            self._az.write(
-                "ml", "model", "share", "--name", name, "--version", number, "--registry-name", shared,
-                "--share-with-name", name, "--share-with-version", number, *self._environment.scope,
-            )  # fmt: skip
+            self._copy("data", f"{self._name}-decision", version)  # first: a shared version has it
+            if version not in there:
+                self._copy("model", self._name, version)
         except Forbidden:
             raise self._locked() from None
-        return True
+        except NotFound as error:
+            run = here[version].run if version in here else "JOB"
+            raise UsageError(f"{error} First: azure register {run}; then again.") from None
+        return version not in there
+
+    def _copy(self, kind: str, name: str, version: int) -> None:
+        shared, about = self._environment.registry, ("--name", name, "--version", str(version))
+        if kind == "data" and self._az.find("ml", "data", "show", *about, "--registry-name", shared):
+            return
+        self._az.write(
+            "ml", kind, "share", *about, "--registry-name", shared,
+            "--share-with-name", name, "--share-with-version", str(version), *self._environment.scope,
+        )  # fmt: skip
 
     def history(self) -> list[int]:
         """Return the champions so far, the present one last."""

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,6 +184,8 @@ class Jobs:
     def register(self, job: str, registry: CloudRegistry) -> tuple[Version | None, Decision]:
         """Make the model of a completed job a version, if the gate passed it; the same job twice gives the same version.
 
+        What the gate decided becomes an asset beside it, for the monitor; where that failed, the second time does it.
+
         Raises:
             UsageError: the job has not completed, was for exploration, or judged against another champion than there is now.
             DataError: its outputs are not those of the training pipeline.
@@ -201,10 +204,16 @@ class Jobs:
             decision = _read(Path(folder), "decision.json", Decision, job)
             if decision.decision != "passed":
                 return None, decision
-            about = _read(Path(folder), "version.json", dict[str, Any], job)
-        known = next((v for v in registry.versions() if v.run == job), None)
-        if known:
-            return known, decision
+            made = self._version(job, _read(Path(folder), "version.json", dict[str, Any], job), registry)
+            asset = ("--name", f"{self.name}-decision", "--version", str(made.version), "--type", "uri_folder")
+            path = str(next(Path(folder).rglob("decision.json")).parent)
+            with suppress(Conflict):  # it is there: a number is one model, of one job
+                self._az.write("ml", "data", "create", *asset, "--path", path, *self._environment.scope)
+        return made, decision
+
+    def _version(self, job: str, about: dict[str, Any], registry: CloudRegistry) -> Version:
+        if known := next((v for v in registry.versions() if v.run == job), None):
+            return known
         synthetic = about["tags"].get("synthetic") == "yes"
         champion = comparable(registry.champion(), {"line": about["line"], "synthetic": synthetic})
         if about.get("judged_against") != (champion.digest if champion else None):
@@ -212,7 +221,7 @@ class Jobs:
         tags = {str(key): str(value) for key, value in about["tags"].items()} | {
             "line": str(about["line"]), "digest": str(about["digest"]), "step": str(about.get("run", "")),
         }  # fmt: skip
-        return registry.register(job, f"azureml://jobs/{job}/outputs/model", tags), decision
+        return registry.register(job, f"azureml://jobs/{job}/outputs/model", tags)
 
 
 def _read(folder: Path, name: str, kind: Any, job: str) -> Any:

@@ -1,5 +1,6 @@
 """What runs without a person: data stores, batch endpoints, functions, schedules; made, or brought up to date."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,17 @@ def schedules(
         The files of the schedules.
 
     Raises:
-        UsageError: Azure's own monitor cannot watch: there is no champion, or no online endpoint.
+        UsageError: Azure's own monitor cannot watch: there is no champion, no online endpoint, or not the rows that the
+            champion learnt from.
     """
     online = (root / "azureml" / "online").is_dir()
     if native and not (champion and online):
         raise UsageError("Azure's own monitor needs an online endpoint and a champion; leave --native out.")
+    if native and champion and reference.startswith("azureml://"):
+        raise UsageError(
+            f"Version {champion.version} came from the registry, and the rows that it learnt from stay in the environment "
+            "where it was trained: Azure's own monitor can watch it only there; leave --native out."
+        )
     retrain: dict[str, Any] = {}
     for name, value in inputs.items():
         retrain |= {f"inputs.{name}": value, f"jobs.retraining.inputs.{name}": PARENT % name}
@@ -82,7 +89,7 @@ def schedules(
             "inputs.digest": champion.digest,
             "jobs.monitor.inputs.digest": PARENT % "digest",
             "inputs.version": champion.version,
-            "inputs.evaluation": {"type": "uri_folder", "path": f"azureml://jobs/{champion.run}/outputs/decision"},
+            "inputs.evaluation": {"type": "uri_folder", "path": _decision(reference)},
         }
         about |= _component(root, "monitor", "components/monitor.yml")
         about |= _component(root, "window", "online/traffic.yml" if online else "components/newest.yml")
@@ -93,6 +100,14 @@ def schedules(
             monitor = import_module(f"{__package__}.online.native")  # by name: not every project has it
             made.append(monitor.schedule(az, environment, root, champion, reference))
     return made
+
+
+def _decision(reference: str) -> str:
+    """Name what the gate decided about a version as YAML names it: it lies where the version does."""
+    if reference.startswith("azureml://"):
+        return re.sub("/models/([^/]+)/", r"/data/\1-decision/", reference)
+    kind, name, version = reference.split(":")
+    return f"{kind}:{name}-decision:{version}"
 
 
 def _begun(az: Az, environment: Environment, root: Path) -> str:
