@@ -515,9 +515,11 @@ def test_a_release_is_aborted_while_it_runs_and_copies_are_as_many_as_they_shoul
     changed = {name: int(value - before.get(name, 0)) for name, value in after.items() if name.startswith("router_")}
     asked = changed['router_requests_total{code="200",deployment="blue"}']
     assert asked > 500
-    assert changed["router_mirror_dropped_total"] == 0
-    skew = 8  # what is under way is counted when it ends
-    assert any(about(changed["router_mirrored_total"] + n, asked, 0.5) for n in (-skew, 0, skew))
+    # Where the machine is busy with other work, copies are dropped before callers wait; each is counted.
+    copied, dropped = changed["router_mirrored_total"], changed["router_mirror_dropped_total"]
+    assert copied > 100
+    under_way = 64 if dropped else 8  # is counted when it ends; more is not copied
+    assert any(about(copied + dropped + n, asked, 0.5) for n in (-8, 0, 8, under_way))
     time.sleep(0.5)
     assert live.load.lost == []
     assert {(one.status, one.version) for one in live.load.sent[begun:]} == {(200, "1")}
