@@ -172,8 +172,8 @@ def _some(y: Vector, classes: int) -> Indices:
 def lineage_of(root: Path, settings: Settings, data_version: str) -> dict[str, Any]:
     """Return where a model comes from: code, data, contract, settings, lock, libraries, seeds, time."""
     return {
-        "commit": _git(root, "rev-parse", "HEAD"),
-        "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "commit": git(root, "rev-parse", "HEAD"),
+        "dirty": bool(git(root, "status", "--porcelain", "--untracked-files=no")),
         "data_version": data_version,
         "contract": file_hash(root / "conf" / "contract.yaml"),
         "settings": file_hash(root / "conf" / "project.yaml"),
@@ -184,7 +184,7 @@ def lineage_of(root: Path, settings: Settings, data_version: str) -> dict[str, A
     }
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+def git(root: Path, *arguments: str) -> str | None:
     """Ask git; None where there is no git, no repository or no commit yet."""
     try:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=30)

@@ -1,7 +1,6 @@
 """Cloud jobs: data versions that they read, submitting them, waiting for them, registering what they made."""
 
 import secrets
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from .. import clock
 from ..errors import DataError, Fault, UsageError
 from ..gate import Decision
 from ..pipeline import Project
-from ..record import comparable
+from ..record import comparable, holdout_from
 from ..registry import Version
 from ..table import replacing
+from ..train import DIRTY, git
 from .az import Az, Conflict
 from .cloud_registry import CloudRegistry
 from .environments import Environment
@@ -94,9 +94,8 @@ class Jobs:
         if champion := registry.champion():
             found["champion"] = {"type": "custom_model", "path": registry.reference(champion.version)}
             found["champion_digest"] = champion.digest
-        by = self._project.settings.split.by
-        before = [v.tags["holdout_from"] for v in registry.versions() if v.tags.get("split_by") == by]
-        return found | ({"holdout_from": before[-1]} if before else {}) | {"commit": commit_of(self._project.root)}
+        before = holdout_from(registry.versions(), self._project.settings.split.by)
+        return found | ({"holdout_from": before} if before else {}) | {"commit": commit_of(self._project.root)}
 
     def submit(self, inputs: dict[str, Any], purpose: Purpose) -> str:
         """Start the training pipeline, and return the job's name.
@@ -126,7 +125,7 @@ class Jobs:
 
     def retrain(self, inputs: dict[str, Any]) -> str:
         """Call the batch endpoint that holds the training pipeline, and return the job's name."""
-        path = self._project.root / "data" / "azure" / self._environment.name / "retrain.yml"
+        path = self._environment.sent(self._project.root) / "retrain.yml"
         with replacing(path) as part:
             told = {k: v if isinstance(v, dict) else {"type": "string", "default": v} for k, v in inputs.items()}
             part.write_text(yaml.safe_dump({"inputs": told}, sort_keys=False), "utf-8", newline="\n")
@@ -236,13 +235,5 @@ def _read(folder: Path, name: str, kind: Any, job: str) -> Any:
 
 def commit_of(root: Path) -> str:
     """Return the commit that is checked out, with -dirty where files differ from it; `unknown` without git."""
-    try:
-        told = [
-            subprocess.run(
-                ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=60
-            ).stdout
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return told[0].strip() + ("-dirty" if told[1].strip() else "")
+    commit, changes = git(root, "rev-parse", "HEAD"), git(root, "status", "--porcelain")
+    return "unknown" if commit is None or changes is None else commit + (DIRTY if changes else "")

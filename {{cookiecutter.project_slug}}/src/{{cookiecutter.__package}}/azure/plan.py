@@ -71,12 +71,9 @@ def publish(az: Az, environment: Environment, inputs: dict[str, Any], settings: 
     more = {"inbox": {"type": "uri_folder", "path": "azureml://datastores/inbox/paths/"}} | (
         {"since": since} if since else {}
     )
-    path = root / "data" / "azure" / environment.name / PLAN
+    path = environment.sent(root) / PLAN
     with replacing(path) as part:
         text = json.dumps(plan_of(inputs | more, workspace, settings), indent=2)
         part.write_text(text + "\n", "utf-8", newline="\n")
-    az.write(
-        "storage", "blob", "upload", "--auth-mode", "login", "--account-name", environment.storage_account,
-        "--container-name", CONTAINER, "--name", PLAN, "--file", str(path), "--overwrite", "true",
-        "--content-type", "application/json",  # by which Data Factory knows that it may be parsed
-    )  # fmt: skip
+    # Data Factory knows by the type that it may be parsed.
+    az.upload(environment.storage_account, CONTAINER, PLAN, path, "--content-type", "application/json")

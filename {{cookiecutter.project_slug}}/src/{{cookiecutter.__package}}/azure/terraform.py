@@ -52,7 +52,7 @@ def run(az: Az, environment: Environment, root: Path, action: str, *options: str
     ]
     told = dict(os.environ)
     if not told.get("ARM_SUBSCRIPTION_ID"):  # azurerm 4 does not ask `az` for it
-        told["ARM_SUBSCRIPTION_ID"] = str(az.read("account", "show", assume={"id": "SUBSCRIPTION"})["id"])
+        told["ARM_SUBSCRIPTION_ID"] = az.subscription
     for command in commands:  # what they say goes to standard error: --json has the other one for itself
         print(shlex.join(["terraform", where, *command]), file=sys.stderr)
         if az.dry:

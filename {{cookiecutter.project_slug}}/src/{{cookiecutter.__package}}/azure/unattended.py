@@ -119,7 +119,7 @@ def _begun(az: Az, environment: Environment, root: Path) -> str:
     name = "workspaceblobstore"
     assumed = {"account_name": "ACCOUNT", "container_name": "CONTAINER"}
     store = az.read("ml", "datastore", "show", "--name", name, *environment.scope, assume=assumed)
-    mark = root / "data" / "azure" / environment.name / ".keep"
+    mark = environment.sent(root) / ".keep"
     with replacing(mark) as part:
         part.write_text("So that this folder is there.\n", "utf-8")
     collected = f"modelDataCollector/{environment.endpoint}"
@@ -128,10 +128,7 @@ def _begun(az: Az, environment: Environment, root: Path) -> str:
         (environment.storage_account, "data", "monitor"),
         (environment.storage_account, "data", "outcomes"),
     ):
-        az.write(
-            "storage", "blob", "upload", "--auth-mode", "login", "--account-name", account, "--container-name", container,
-            "--name", f"{folder}/{mark.name}", "--file", str(mark), "--overwrite", "true",
-        )  # fmt: skip
+        az.upload(account, container, f"{folder}/{mark.name}", mark)
     return f"azureml://datastores/{name}/paths/{collected}/"
 
 
@@ -141,7 +138,7 @@ def _component(root: Path, step: str, file: str) -> dict[str, str]:
 
 
 def _schedule(az: Az, environment: Environment, root: Path, name: str, values: dict[str, Any]) -> Path:
-    folder, files = root / "data" / "azure" / environment.name / "schedules", root / "azureml"
+    folder, files = environment.sent(root) / "schedules", root / "azureml"
     compute = {"settings.default_compute": f"azureml:{environment.compute.name}"}
     job = filled(files / "pipelines" / f"{name}.yml", folder / f"{name}-job.yml", values | compute)
     path = filled(files / "schedules" / f"{name}.yml", folder / f"{name}.yml", {"create_job.job": f"./{job.name}"})

@@ -16,7 +16,7 @@ from .errors import UsageError
 from .evaluate import evaluate
 from .gate import Decision, gate
 from .ingest import SYNTHETIC
-from .record import RUN, begun, comparable, tags_of
+from .record import RUN, begun, comparable, holdout_from, tags_of
 from .registry import Registry, Version
 from .result import Result, notes_on, result_of, told
 from .split import sample_rows, split
@@ -179,12 +179,6 @@ class Project:
             self.registry.end_run(run, ok=False)
             raise
 
-    def _holdout_from(self) -> str | None:
-        """The first moment of the newest version's holdout, for a split by time: rows before it were trained on."""
-        by = self.settings.split.by
-        found = [v.tags["holdout_from"] for v in self.registry.versions() if v.tags.get("split_by") == by]
-        return found[-1] if found else None
-
     def _train(self, version: str, sample: int | None, progress: Progress) -> str:
         contract, settings = self.contract, self.settings
         run = self.registry.start_run(version)
@@ -194,7 +188,8 @@ class Project:
             if sample:
                 data = sample_rows(data, sample, out / "sample.parquet")
             progress("split")
-            parts = split(data, contract, settings.split, out / "split.parquet", self._holdout_from())
+            before = holdout_from(self.registry.versions(), settings.split.by)
+            parts = split(data, contract, settings.split, out / "split.parquet", before)
             synthetic = self.store.manifest(version).known_as == SYNTHETIC
             about = begun(version, contract, parts, sample, synthetic)
             progress("train")

@@ -1,6 +1,6 @@
 """What a run notes about itself, and what its version is then known by: the same on this machine and in the cloud."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,12 @@ def comparable(champion: "Version | None", about: Mapping[str, Any]) -> "Version
     """Return the champion, unless it answers another question than a run or only ever saw synthetic rows."""
     rehearsed = champion and champion.tags.get("synthetic") == "yes" and not about.get("synthetic")
     return champion if champion and champion.line == about["line"] and not rehearsed else None
+
+
+def holdout_from(versions: "Sequence[Version]", by: str) -> str | None:
+    """Return the first moment of the newest version's holdout, for a split by time: rows before it were trained on."""
+    found = [version.tags["holdout_from"] for version in versions if version.tags.get("split_by") == by]
+    return found[-1] if found else None
 
 
 def tags_of(

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ..errors import Fault, UsageError
@@ -144,6 +146,22 @@ class Az:
         if self.dry:
             return self._show(words)
         return self._answer(words, seconds)
+
+    @cached_property
+    def subscription(self) -> str:
+        """The id of the subscription that is chosen."""
+        return str(self.read("account", "show", assume={"id": "SUBSCRIPTION"})["id"])
+
+    def providers(self, resource_group: str) -> str:
+        """Return how Azure Resource Manager names what stands in a resource group: /subscriptions/.../providers."""
+        return f"/subscriptions/{self.subscription}/resourceGroups/{resource_group}/providers"
+
+    def upload(self, account: str, container: str, name: str, file: Path, *more: str) -> None:
+        """Write a file as a blob, in the place of an older one, by the rights of whoever is logged in."""
+        self.write(
+            "storage", "blob", "upload", "--auth-mode", "login", "--account-name", account,
+            "--container-name", container, "--name", name, "--file", str(file), "--overwrite", "true", *more,
+        )  # fmt: skip
 
     def _show(self, words: tuple[str, ...]) -> None:
         shown = ["az", *words]

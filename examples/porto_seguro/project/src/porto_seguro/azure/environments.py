@@ -111,6 +111,10 @@ class Environment(Struct, forbid_unknown_fields=True, frozen=True):
         """The words by which `az ml` knows the workspace."""
         return ("--resource-group", self.resource_group, "--workspace-name", self.workspace)
 
+    def sent(self, root: Path) -> Path:
+        """Where copies of what was sent to Azure, or came from there, stay in a project."""
+        return root / "data" / "azure" / self.name
+
     @property
     def batch_endpoint(self) -> str:
         """The endpoint that scores files."""

@@ -30,7 +30,7 @@ def deploy(az: Az, environment: Environment, root: Path) -> None:
 
     Only then may events be delivered: Event Grid takes no function that is not there.
     """
-    archive = package(root, root / "data" / "azure" / environment.name / "functions.zip")
+    archive = package(root, environment.sent(root) / "functions.zip")
     az.write(
         "functionapp", "deployment", "source", "config-zip", "--name", environment.function_app,
         "--resource-group", environment.resource_group, "--src", str(archive), "--build-remote", "true",

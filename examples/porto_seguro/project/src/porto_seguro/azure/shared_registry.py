@@ -39,10 +39,9 @@ def make(az: Az, environment: Environment, root: Path) -> bool:
         one, group = environment, ("--resource-group", environment.resource_group)
         place = {"location": one.location}
         values = {"name": one.registry, "tags": one.tags, **place, "replication_locations": [place]}
-        path = filled(root / "azureml" / "registry.yml", root / "data" / "azure" / one.name / "registry.yml", values)
+        path = filled(root / "azureml" / "registry.yml", one.sent(root) / "registry.yml", values)
         az.write("ml", "registry", "create", "--file", str(path), *group)
-        subscription = az.read("account", "show", assume={"id": "SUBSCRIPTION"})["id"]
-        scope = f"/subscriptions/{subscription}/resourceGroups/{one.resource_group}/providers/{KIND}/{one.registry}"
+        scope = f"{az.providers(one.resource_group)}/{KIND}/{one.registry}"
     else:
         scope = str(found["id"])
     for principal, kind in people:

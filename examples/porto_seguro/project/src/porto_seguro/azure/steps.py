@@ -213,7 +213,7 @@ def monitor(
 ) -> None:
     """Compare a window with what the model learnt from; write the report as JSON and as a page."""
     from ..watch.findings import ALARM
-    from ..watch.look import look_at_log, look_at_table, read_report
+    from ..watch.look import look_at_log, look_at_table, name_of, read_report
     from ..watch.page import page
     from ..watch.window import reference_of
 
@@ -228,7 +228,7 @@ def monitor(
             report = look_at_log(reference, log, truth_of(outcomes, loaded.contract), past, conf)
         else:
             report = look_at_table(reference, rows_of(table or model), conf)
-        name = f"{report.until[:19].replace('-', '').replace(':', '').replace('T', '-')}-v{version}"
+        name = name_of(report)
         write(folder / f"{name}.json", report)
         (folder / f"{name}.html").write_text(page(report, conf.name, conf.monitor), "utf-8", newline="\n")
     levels = report.severities

@@ -4,15 +4,19 @@ All of it is replaced as a whole, so that after a crash at any moment traffic an
 """
 
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Literal, Protocol
 
+import filelock
 from msgspec import Struct
 
-from ..errors import UsageError
+from ..errors import Fault, UsageError
 from ..registry import Version
 
 MIRROR = 50  # the largest share that may be mirrored, as on Azure ML
+PATIENCE = 120.0  # seconds until another command, or the router, must have done what it does
 
 
 class Deployed(Struct):
@@ -117,6 +121,20 @@ class Status(Struct, kw_only=True):
     def problems(self) -> list[str]:
         """What is not as it shall be, in sentences."""
         return [text for text in (self.refused, *self.failed.values()) if text]
+
+
+@contextmanager
+def alone(lock: Path, patient: bool) -> Iterator[None]:
+    """Let one command at a time on this machine change an endpoint; who is patient waits for the other one.
+
+    Raises:
+        Fault: another one does.
+    """
+    try:
+        with filelock.FileLock(lock, timeout=PATIENCE if patient else 0):
+            yield
+    except filelock.Timeout:
+        raise Fault("Another command is changing the endpoint right now; try again when it has finished.") from None
 
 
 class Endpoint(Protocol):

@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
 import msgspec
 
 from .. import clock
 from ..errors import Fault, UsageError
 from ..registry import Version
 from ..table import replacing
-from .endpoint import State, Status
+from .endpoint import PATIENCE, State, Status, alone
 
 FILE, ADDRESS = "endpoint.json", "endpoint.address.json"
-PATIENCE = 120.0  # seconds until a router must have done what is wanted
 # The router is on this machine, whatever proxy leads out of it.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -47,11 +45,8 @@ class LocalEndpoint:
         Raises:
             Fault: another one does.
         """
-        try:
-            with filelock.FileLock(self._lock, timeout=PATIENCE if patient else 0):
-                yield
-        except filelock.Timeout:
-            raise Fault("Another command is changing the endpoint right now; try again when it has finished.") from None
+        with alone(self._lock, patient):
+            yield
 
     def state(self) -> State:
         """What is wanted; nothing, where nothing was ever served.

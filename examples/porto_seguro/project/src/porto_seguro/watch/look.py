@@ -57,7 +57,7 @@ class Watch:
         """Keep a report, its page, and its gauges."""
         from .page import page
 
-        name = datetime.fromisoformat(report.until).strftime("%Y%m%d-%H%M%S") + f"-v{report.version}"
+        name = name_of(report)
         with replacing(self.folder / f"{name}.html") as part:
             part.write_text(
                 page(report, self._project.settings.name, self._project.settings.monitor), "utf-8", newline="\n"
@@ -128,6 +128,11 @@ def _was_broken(reports: Sequence[Report], since: datetime, until: datetime) -> 
         if report.severity("quality") == ALARM and overlap > (until - since) / 20:
             return True
     return False
+
+
+def name_of(report: Report) -> str:
+    """Return the name of a report's files, without an ending: the end of its window, and its version."""
+    return datetime.fromisoformat(report.until).strftime("%Y%m%d-%H%M%S") + f"-v{report.version}"
 
 
 def read_report(path: Path) -> Report:

@@ -39,7 +39,7 @@ class CloudDeployments:
         self._image, self._pause = image, pause or time.sleep
         self._root = root
         self._files = root / "azureml" / ("kubernetes" if self._online.kubernetes else "online")
-        self._out = root / "data" / "azure" / environment.name
+        self._out = environment.sent(root)
         self._words = ("--endpoint-name", environment.endpoint, *environment.scope)
 
     def all(self) -> dict[str, dict[str, Any]]:
@@ -68,11 +68,11 @@ class CloudDeployments:
     def make_endpoint(self) -> None:
         """Make the endpoint itself, without traffic."""
         environment = self._environment
-        identity = f"{self._group()}/Microsoft.ManagedIdentity/userAssignedIdentities/{environment.identities.endpoint}"
+        identities = f"{self._group()}/Microsoft.ManagedIdentity/userAssignedIdentities"
         values: dict[str, Any] = {
             "name": environment.endpoint,
             "tags": environment.tags,
-            "identity.user_assigned_identities": [{"resource_id": identity}],
+            "identity.user_assigned_identities": [{"resource_id": f"{identities}/{environment.identities.endpoint}"}],
         }
         if self._online.kubernetes:
             values["compute"] = f"azureml:{self._online.kubernetes}"
@@ -165,9 +165,7 @@ class CloudDeployments:
         return f"{self._environment.endpoint}-{name}"
 
     def _group(self) -> str:
-        """How Azure Resource Manager names what stands in the resource group."""
-        account = self._az.read("account", "show", assume={"id": "SUBSCRIPTION"})
-        return f"/subscriptions/{account['id']}/resourceGroups/{self._environment.resource_group}/providers"
+        return self._az.providers(self._environment.resource_group)
 
     def last_lines(self, name: str) -> str:
         """What its container said last, in a sentence; nothing where nobody knows."""

@@ -10,13 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import filelock
 import msgspec
 
 from ... import clock
 from ...contract import Contract
 from ...errors import Fault, UsageError
-from ...serving.endpoint import Deployed, Release, Seen, State, Status
+from ...serving.endpoint import Deployed, Release, Seen, State, Status, alone
 from ...serving.telemetry import SECONDS
 from ..az import Az
 from ..cloud_registry import CloudRegistry
@@ -73,11 +72,8 @@ class ManagedEndpoint:
         Raises:
             Fault: another one is at work.
         """
-        try:
-            with filelock.FileLock(self._root / f".azure-{self._environment.name}.lock", timeout=120 if patient else 0):
-                yield
-        except filelock.Timeout:
-            raise Fault("Another command is changing the endpoint right now; try again when it has finished.") from None
+        with alone(self._root / f".azure-{self._environment.name}.lock", patient):
+            yield
 
     def state(self) -> State:
         """What is wanted, by its tags; the traffic as it is, so that a hand's doing shows.

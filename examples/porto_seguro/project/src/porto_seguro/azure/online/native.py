@@ -40,7 +40,7 @@ def schedule(az: Az, environment: Environment, root: Path, champion: Version, re
         f"{signal}.reference_data.input_data.path": _rows(az, environment, root, settings.name, champion),
         f"{signal}.production_data.data_window.lookback_window_size": f"P{math.ceil(settings.monitor.window_days)}D",
     }
-    folder = root / "data" / "azure" / environment.name / "schedules"
+    folder = environment.sent(root) / "schedules"
     path = filled(root / "azureml" / "schedules" / "drift.yml", folder / "drift.yml", values)
     az.write("ml", "schedule", "create", "--file", str(path), *environment.scope)
     return path
@@ -53,7 +53,7 @@ def _rows(az: Az, environment: Environment, root: Path, project: str, champion: 
     where = str(az.read("ml", "data", "show", *about, assume={"path": "DATA/"}).get("path", ""))
     if not where:
         raise Fault(f"Azure does not tell where {project}-data:{version} lies.")
-    folder = root / "data" / "azure" / environment.name / "reference"
+    folder = environment.sent(root) / "reference"
     told = {"type": "mltable", "paths": [{"file": f"{where.rstrip('/')}/{DATA}"}], "transformations": ["read_parquet"]}
     with replacing(folder / "MLTable") as part:
         part.write_text(yaml.safe_dump(told, sort_keys=False), "utf-8", newline="\n")

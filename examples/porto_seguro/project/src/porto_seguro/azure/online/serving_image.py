@@ -65,7 +65,7 @@ def build(az: Az, environment: Environment, root: Path, name: str, commit: str) 
         raise Fault(f"The build of {name}:{version} in {registry} told no digest; look at its log: az acr task logs")
     image = f"{registry}.azurecr.io/{name}@{made.get('digest', 'sha256:...')}"
     values = {"name": f"{name}-serving", "version": version, "image": image, "tags": environment.tags}
-    out = root / "data" / "azure" / environment.name
+    out = environment.sent(root)
     path = filled(root / "azureml" / "online" / "environment.yml", out / "environment.yml", values)
     az.write("ml", "environment", "create", "--file", str(path), *environment.scope)
     return version, True

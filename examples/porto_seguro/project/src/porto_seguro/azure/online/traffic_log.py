@@ -52,7 +52,7 @@ def fetch(az: Az, environment: Environment, contract: Contract, root: Path, sinc
         root: the project's folder; what was downloaded stays in `data/azure`.
         since: days before this one are not asked for.
     """
-    raw = root / "data" / "azure" / environment.name / "collected"
+    raw = environment.sent(root) / "collected"
     noted = raw / "known.json"
     known = msgspec.json.decode(noted.read_bytes(), type=Known) if noted.is_file() else Known()
     store = az.read("ml", "datastore", "show", "--name", "workspaceblobstore", *environment.scope)
