@@ -118,6 +118,12 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["env"])
+def flows(session: nox.Session) -> None:
+    """Draw the pipelines of a project into its docs/ci-cd.md."""
+    script(session, "flows")
+
+
+@nox.session(venv_backend="none", requires=["env"])
 def docs(session: nox.Session) -> None:
     """Build the documentation; a dead link is an error."""
     run(session, "mkdocs", "build", "--strict", "--site-dir", ".nox/site")
@@ -134,6 +140,7 @@ def lock(session: nox.Session) -> None:
     locks = {
         "project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"],
         "otel": ["otel.in", "-c", "dev.txt"], "blob": ["blob.in", "-c", "dev.txt"],
+        "ci": ["ci.in", "-c", "dev.txt"], "security": ["security.in", "-c", "dev.txt"],
         "azure": ["azure.in", "-c", "dev.txt"], "events": ["events.in"],
         "azure-job": ["serve.in", "project.in", "azure-job.in", "-c", "project.txt"],
     }  # fmt: skip

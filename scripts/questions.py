@@ -43,7 +43,8 @@ def build(copier: dict[str, Any]) -> dict[str, Any]:
             variables[key] = sorted(choices.values(), key=lambda value: value != question["default"])
             prompts[key] = {"__prompt__": question["help"]} | {value: label for label, value in choices.items()}
         else:
-            variables[names[key]] = translate(question["default"], names)
+            default = question["default"]
+            variables[names[key]] = default if isinstance(default, bool) else translate(default, names)
             if names[key] == key:
                 prompts[key] = question["help"]
         if "validator" in question:

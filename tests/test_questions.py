@@ -49,13 +49,14 @@ def test_documented_questions_are_the_questions(page: str) -> None:
     documented = {key: (text, default) for key, text, default in rows}
     assert list(documented) == list(ASKED)
     for key, question in ASKED.items():
-        text, default = documented[key]
+        text, told = documented[key]
         assert text == question["help"]
-        if "{" not in question["default"]:
-            assert f"`{question['default']}`" in default
-        assert re.findall(r"`([^`]+)`", default)[1:] == [
-            value for value in question.get("choices", {}).values() if value != question["default"]
-        ]
+        default, choices = question["default"], question.get("choices", {})
+        if question["type"] == "bool":
+            default, choices = ("yes" if default else "no"), {"Yes": "yes", "No": "no"}
+        if "{" not in default:
+            assert f"`{default}`" in told
+        assert re.findall(r"`([^`]+)`", told)[1:] == [value for value in choices.values() if value != default]
 
 
 def test_the_question_names_every_part() -> None:
@@ -159,7 +160,9 @@ def test_bad_answers_are_refused_with_a_sentence_and_leave_nothing(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("question", "answer"), [("use_case", "else"), ("licence", "GPL"), ("project_slug", "")])
+@pytest.mark.parametrize(
+    ("question", "answer"), [("use_case", "else"), ("licence", "GPL"), ("ci", "gitlab"), ("project_slug", "")]
+)
 def test_what_the_engines_refuse_themselves_leaves_nothing_either(
     tool: Tool, template: Path, tmp_path: Path, engine: str, question: str, answer: str
 ) -> None:

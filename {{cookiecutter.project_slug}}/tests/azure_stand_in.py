@@ -18,6 +18,7 @@ from typing import Any
 ML = "--resource-group! --workspace-name!"
 ASSET = "--resource-group --workspace-name --registry-name"
 OPTIONS = {
+    "account get-access-token": "--resource --scope --name --tenant --resource-type",
     "account show": "--name",
     "ad signed-in-user show": "",
     "acr build": "--registry! --image --build-arg --file --no-logs? --no-push? --platform --resource-group --timeout",
@@ -98,7 +99,9 @@ OPTIONS = {
     "--no-progress? --dryrun? --max-connections",
 }
 ONE_EACH = {"--build-arg"}  # options that take one value, and stand there again for another
-READS = re.compile(r"\b(show|list|list-deleted|exists|check-name|query|what-if|download(-batch)?|get-logs|stream)$")
+READS = re.compile(
+    r"\b(get-access-token|show|list|list-deleted|exists|check-name|query|what-if|download(-batch)?|get-logs|stream)$"
+)
 COLUMNS = {  # of the table AmlOnlineEndpointTrafficLog, those that may be asked for
     "TimeGenerated", "EndpointName", "DeploymentName", "AzureMLWorkspaceName", "ResponseCode", "TotalDurationMs",
 }  # fmt: skip
@@ -110,6 +113,7 @@ DEPLOYMENT = {  # keys of a deployment's file
 THROTTLED = "ERROR: (TooManyRequests) The request is being throttled. Retry-After: 7"
 EXPIRED = "ERROR: AADSTS700082: The refresh token has expired due to inactivity.\nInteractive login is needed: az login"
 NETWORK = "ERROR: HTTPSConnectionPool: Max retries exceeded: Failed to establish a new connection"
+TOKEN = "stand-in"  # what lets somebody score
 FORBIDDEN = "ERROR: (AuthorizationFailed) The client does not have authorization to perform action 'write'."
 
 
@@ -133,6 +137,8 @@ class Cloud:
         crash_at, after: the process dies at this write, before or after it was done.
         dies: raises, in place of a process that ends.
         asked: is called before traffic is counted.
+
+    With `scoring_uri` in the state, that is where every online endpoint answers.
     """
 
     def __init__(self, dies: Callable[[], None] = lambda: os._exit(9)) -> None:
@@ -181,6 +187,11 @@ class Cloud:
     # Accounts, groups, names
     def _account_show(self, one: dict[str, str], _: Any) -> Any:
         return {"id": "11111111-2222-3333-4444-555555555555", "user": {"name": "somebody@example.com"}}
+
+    def _account_get_access_token(self, one: dict[str, str], _: Any) -> Any:
+        if one.get("--resource", "").rstrip("/") != "https://ml.azure.com":
+            raise Refused(f"(invalid_resource) AADSTS500011: {one.get('--resource')} has no endpoints.")
+        return {"accessToken": TOKEN, "tokenType": "Bearer", "expiresOn": "2026-11-25 12:00:00.000000"}
 
     def _group_exists(self, one: dict[str, str], _: Any) -> Any:
         return one["--resource-group"] in self.state["groups"]
@@ -474,7 +485,8 @@ class Cloud:
 
     # Online endpoints
     def _ml_online_endpoint_show(self, one: dict[str, str], _: Any) -> Any:
-        return found(self.state["endpoints"], one["--name"], "onlineEndpoints")
+        told = found(self.state["endpoints"], one["--name"], "onlineEndpoints")
+        return told | {"scoring_uri": self.state["scoring_uri"]} if self.state.get("scoring_uri") else told
 
     def _ml_online_endpoint_create(self, one: dict[str, str], _: Any) -> Any:
         told = read(one["--file"])

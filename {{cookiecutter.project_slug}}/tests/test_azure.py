@@ -137,7 +137,7 @@ def test_only_what_does_not_exist_is_taken_for_nothing(cloud: Cloud) -> None:
 
 
 def test_no_secret_is_told(cloud: Cloud) -> None:
-    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"  # pragma: allowlist secret
     for secret in (
         f"Bearer {token}",
         f"token {token}",

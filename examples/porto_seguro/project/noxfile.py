@@ -1,5 +1,6 @@
 """`nox` checks the project: lint, types and tests. `nox -l` lists what else there is."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ if RUNNING != PYTHON:
         file=sys.stderr,
     )
 LOCKS = {"project": ["serve.in", "project.in"], "serve": ["serve.in", "-c", "project.txt"], "dev": ["dev.in"]}
-LOCKS["blob"] = ["blob.in", "-c", "dev.txt"]
+LOCKS |= {name: [f"{name}.in", "-c", "dev.txt"] for name in ("blob", "ci", "security")}
 LOCKS["otel"] = ["otel.in", "-c", "dev.txt"]
 LOCKS["azure"] = ["azure.in", "-c", "dev.txt"]
 LOCKS["azure-job"] = ["serve.in", "project.in", "azure-job.in", "-c", "project.txt"]
@@ -53,6 +54,27 @@ def tests(session: nox.Session) -> None:
     """Run the fast tests (arguments after `--` go to pytest)."""
     install(session)
     session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session(python=PYTHON)
+def security(session: nox.Session) -> None:
+    """Look for unsafe code, for secrets in files that git knows, and for holes in workflows."""
+    session.install("--require-hashes", "-r", "requirements/security.txt")
+    # S101: what `assert` says here is for the type checker. S603, S607: a program is started by its name and a list of
+    # words, never through a shell (which S602 and S605 look for).
+    session.run("ruff", "check", "--select", "S", "--ignore", "S101,S603,S607", "src")
+    if not session.run("git", "ls-files", external=True, silent=True, log=False):
+        session.error("git knows no files here, so no secrets could be looked for: git init, then git add --all")
+    # Locks and contract are full of published checksums.
+    published, example = r"^requirements/[\w-]+\.txt$|^conf/contract\.yaml$", "user:password@host"
+    words = ("--exclude-files", published, "--exclude-lines", example)
+    told = json.loads(str(session.run("detect-secrets", "scan", *words, silent=True)))["results"]
+    found = [f"{one['filename']}:{one['line_number']}: {one['type']}" for many in told.values() for one in many]
+    if found:
+        how = "Take it out of the history and replace it; what is none gets `# pragma: allowlist secret` on its line."
+        session.error("\n".join(["What looks like a secret:", *found, how]))
+    if Path(".github").is_dir():
+        session.run("zizmor", "--offline", "--quiet", ".")
 
 
 @nox.session(python=PYTHON)

@@ -82,7 +82,7 @@ class Gate(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 # An environment variable: the service asks its callers for what it holds, as bearer token or API key.
-TOKEN = "SCORING_TOKEN"
+TOKEN = "SCORING_TOKEN"  # noqa: S105  a variable's name
 
 
 class Serving(Struct, forbid_unknown_fields=True, frozen=True):

@@ -131,7 +131,7 @@ def parse_contract(content: bytes, path: Path) -> Contract:
         UsageError: it cannot be understood.
     """
     try:
-        document = yaml.load(content.decode("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        document = yaml.load(content.decode("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  a safe one
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
     if not isinstance(document, dict) or not document.get("schema"):

@@ -1,6 +1,8 @@
 """What all commands share: the project they work in; tables and progress for eyes, one JSON object for programs."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 _given: Path | None = None
+_handing_on = True
 
 COLOURS = {
     "promoted": "green",
@@ -33,11 +36,50 @@ COLOURS = {
 _out, _err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
-def as_json(value: Any) -> None:
-    """Print one JSON object."""
+def as_json(value: Any, outputs: bool = True) -> None:
+    """Print one JSON object; its plain values are also outputs of a pipeline's step, where one runs the command."""
     import msgspec
 
-    print(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False, default=str))
+    built = msgspec.to_builtins(value)
+    print(json.dumps(built, ensure_ascii=False, allow_nan=False, default=str))
+    if outputs and _handing_on and isinstance(built, dict):
+        _hand_on({key: one for key, one in built.items() if one is None or isinstance(one, str | int | float)})
+
+
+@contextmanager
+def handing_nothing_on() -> Iterator[None]:
+    """Keep outputs back: what is only shown was not done."""
+    global _handing_on
+    _handing_on = False
+    try:
+        yield
+    finally:
+        _handing_on = True
+
+
+def _hand_on(values: dict[str, Any]) -> None:
+    """Tell GitHub Actions (GITHUB_OUTPUT names a file) or Azure Pipelines (TF_BUILD; it reads standard error) outputs.
+
+    Raises:
+        UsageError: a value has more than one line, which could pass itself off as another output.
+    """
+    file, azure = os.environ.get("GITHUB_OUTPUT"), os.environ.get("TF_BUILD")
+    if not file and not azure:
+        return
+    told = {
+        key: "" if one is None else json.dumps(one) if isinstance(one, bool) else str(one)
+        for key, one in values.items()
+    }
+    for key, text in told.items():
+        if not re.fullmatch(r"[A-Za-z_][\w-]*", key) or len(text.splitlines()) > 1 or text.endswith(("\n", "\r")):
+            raise UsageError(f"The output {key!r} cannot be handed to the next step: its name or a line break in it.")
+    if file:
+        with Path(file).open("a", encoding="utf-8", newline="\n") as place:
+            place.writelines(f"{key}={text}\n" for key, text in told.items())
+    if azure:
+        for key, text in told.items():
+            safe = text.replace("%", "%AZP25")
+            print(f"##vso[task.setvariable variable={key};isOutput=true]{safe}", file=sys.stderr, flush=True)
 
 
 def line(text: str, style: str = "") -> None:

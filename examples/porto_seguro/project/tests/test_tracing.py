@@ -26,7 +26,7 @@ from porto_seguro.serving.app import make_app
 from porto_seguro.serving.service import Service
 from porto_seguro.serving.tracing import AZURE, OTLP
 
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"  # pragma: allowlist secret
 CALLER = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 
 

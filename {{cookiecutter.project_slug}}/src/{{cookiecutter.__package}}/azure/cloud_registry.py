@@ -168,6 +168,11 @@ class CloudRegistry:
             "--share-with-name", name, "--share-with-version", str(version), *self._environment.scope,
         )  # fmt: skip
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is an endpoint, whose tags know the champions (where commands are only shown: yes)."""
+        return self._az.dry or self._endpoint.show() is not None
+
     def history(self) -> list[int]:
         """Return the champions so far, the present one last."""
         return self._endpoint.champions()

@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import yaml
 
 from .. import clock
@@ -22,6 +21,7 @@ from ..train import DIRTY, git
 from .az import Az, Conflict
 from .cloud_registry import CloudRegistry
 from .environments import Environment
+from .job_outputs import fetch_decision, read_output
 
 Purpose = Literal["retraining", "exploration"]
 # What Azure ML says of a job. Only the first is success; a status that is not here is none.
@@ -189,26 +189,36 @@ class Jobs:
             UsageError: the job has not completed, was for exploration, or judged against another champion than there is now.
             DataError: its outputs are not those of the training pipeline.
         """
-        shown = self._show(job)
-        status = str(shown.get("status") or "")
+        shown = self._completed(job)
         if (shown.get("tags") or {}).get("purpose") == "exploration":
             raise UsageError(f"The job {job} is an exploration, which is never registered. Train for it: azure submit")
-        if status != DONE:
-            raise UsageError(f"The job {job} is {status or 'without status'}, not {DONE}: azure wait {job}")
         with tempfile.TemporaryDirectory() as folder:
-            self._az.read(
-                "ml", "job", "download", "--name", job, "--output-name", "decision", "--download-path", folder,
-                *self._environment.scope, seconds=3600,
-            )  # fmt: skip
-            decision = _read(Path(folder), "decision.json", Decision, job)
+            decision = fetch_decision(self._az, self._environment, job, Path(folder))
             if decision.decision != "passed":
                 return None, decision
-            made = self._version(job, _read(Path(folder), "version.json", dict[str, Any], job), registry)
+            made = self._version(job, read_output(Path(folder), "version.json", dict[str, Any], job), registry)
             asset = ("--name", f"{self.name}-decision", "--version", str(made.version), "--type", "uri_folder")
             path = str(next(Path(folder).rglob("decision.json")).parent)
             with suppress(Conflict):  # it is there: a number is one model, of one job
                 self._az.write("ml", "data", "create", *asset, "--path", path, *self._environment.scope)
         return made, decision
+
+    def decision(self, job: str, folder: Path) -> Decision:
+        """Fetch what the gate decided about a completed job, with report and measurements, into a folder.
+
+        Raises:
+            UsageError: the job has not completed.
+            DataError: its outputs are not those of the training pipeline.
+        """
+        self._completed(job)
+        return fetch_decision(self._az, self._environment, job, folder)
+
+    def _completed(self, job: str) -> dict[str, Any]:
+        shown = self._show(job)
+        status = str(shown.get("status") or "")
+        if status != DONE:
+            raise UsageError(f"The job {job} is {status or 'without status'}, not {DONE}: azure wait {job}")
+        return shown
 
     def _version(self, job: str, about: dict[str, Any], registry: CloudRegistry) -> Version:
         if known := next((v for v in registry.versions() if v.run == job), None):
@@ -221,16 +231,6 @@ class Jobs:
             "line": str(about["line"]), "digest": str(about["digest"]), "step": str(about.get("run", "")),
         }  # fmt: skip
         return registry.register(job, f"azureml://jobs/{job}/outputs/model", tags)
-
-
-def _read(folder: Path, name: str, kind: Any, job: str) -> Any:
-    found = sorted(folder.rglob(name))
-    if not found:
-        raise DataError(f"The output `decision` of {job} has no {name}: was it the training pipeline?")
-    try:
-        return msgspec.json.decode(found[0].read_bytes(), type=kind)
-    except msgspec.MsgspecError as error:
-        raise DataError(f"{name} of {job} cannot be read: {error}") from None
 
 
 def commit_of(root: Path) -> str:

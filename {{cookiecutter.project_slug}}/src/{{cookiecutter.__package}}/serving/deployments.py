@@ -35,7 +35,7 @@ class Table(Struct, frozen=True):
 
     def draw(self) -> Upstream | None:
         """A deployment for a live request."""
-        drawn = random.random()
+        drawn = random.random()  # noqa: S311  nobody gains by guessing it
         return next((target for target, sum_ in self.shares if drawn < sum_), None)
 
     def other(self, than: Upstream) -> Upstream | None:

@@ -4,6 +4,7 @@ All that is known stands in the endpoint's state, which is replaced as a whole: 
 step goes on from there.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -36,8 +37,9 @@ class Releases:
     """The releases of a project on an endpoint."""
 
     def __init__(
-        self, project: Project, endpoint: Endpoint, registry: Champions | None = None, command: str = ""
-    ) -> None:
+        self, project: Project, endpoint: Endpoint, registry: Champions | None = None, command: str = "",
+        first: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
         """Begin.
 
         Args:
@@ -45,9 +47,10 @@ class Releases:
             endpoint: where versions are released.
             registry: who is champion; the project's own, unless another one is given.
             command: what a user types before the names of commands, for the messages.
+            first: serves a version where none is served yet; without it, such a one is refused.
         """
         self._project, self._endpoint, self._registry = project, endpoint, registry or project.registry
-        self._command = command
+        self._command, self._first = command, first
         self._rollout = project.settings.rollout
         self._stages = [str(stage) for stage in self._rollout.stages]
 
@@ -64,6 +67,8 @@ class Releases:
                 f"Version {running.version} is being released: {self._command}release step, or {self._command}release abort"
             )
         base = state.live()
+        if base is None and self._first:
+            return self._begin_with(version, self._first)
         if base is None:
             raise UsageError(
                 f"Nothing is served yet, so there is nothing to replace; the first version needs no release: {self._command}promote {version}"
@@ -91,6 +96,19 @@ class Releases:
         release.seen = status.seen
         release.seen.pop(release.candidate, None)
         return self._enter(state, release, Step("started", release, release.history[-1:]))
+
+    def _begin_with(self, version: int, serve: Callable[[int], None]) -> Step:
+        """Serve the first version: there is nothing to compare it with."""
+        self._registry.get(version)
+        serve(version)
+        with only_one(self._project.root):
+            self._registry.promote(version)
+        name, now = self._endpoint.state().live() or "", clock.stamp()
+        release = Release(
+            version=version, candidate=name, base=name, stage="100", since=now, began=now, status="done",
+        )  # fmt: skip
+        self._say(release, f"version {version} is the first one: it has all of the traffic at once")
+        return Step("done", release, release.history[-1:])
 
     def go_on(self, version: int, begun: bool) -> Step:
         """Start the release of a version, or judge it; one that has `begun` may have been ended by somebody else."""

@@ -18,7 +18,7 @@ TITLES = {
     415: "Wrong content type", 422: "Against the contract", 429: "Too many requests", 500: "Fault", 503: "Not ready",
     504: "Too slow",
 }  # fmt: skip
-TOKEN_WANTED = "Send the token as `Authorization: Bearer ...` or `api-key: ...`."
+TOKEN_WANTED = "Send the token as `Authorization: Bearer ...` or `api-key: ...`."  # noqa: S105  a sentence
 HOST = "127.0.0.1"  # of the deployments behind a router
 _LATE = "the body is late"
 _encode = msgspec.json.Encoder().encode

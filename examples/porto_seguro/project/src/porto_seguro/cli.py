@@ -188,11 +188,14 @@ def score(
 for command in (models, promote, rollback, runs):
     app.command()(command)
 
-import_module(f"{__package__}.watch.commands").add_to(app)
+for part in ("delivery.check_commands", "watch.commands"):
+    import_module(f"{__package__}.{part}").add_to(app)
 if find_spec(f"{__package__}.serving"):  # a project that scores files only has no service
     import_module(f"{__package__}.serving.commands").add_to(app)
 if find_spec(f"{__package__}.azure"):  # nor one that stays on this machine commands for a cloud
     import_module(f"{__package__}.azure.azure_commands").add_to(app)
+if find_spec(f"{__package__}.bootstrap"):  # nor one without pipelines a repository to prepare
+    import_module(f"{__package__}.bootstrap.bootstrap_commands").add_to(app)
 
 
 @app.command()
@@ -231,6 +234,6 @@ def main(face: Callable[[], Any] = app) -> None:
 
 def _fail(text: str, code: int) -> None:
     if "--json" in sys.argv:
-        show.as_json({"error": text, "exit_code": code})
+        show.as_json({"error": text, "exit_code": code}, outputs=False)
     show.error(text)
     sys.exit(code)

@@ -9,7 +9,7 @@ import typer
 from .. import show
 from ..errors import DataError, UsageError
 from ..show import AsJson
-from . import unattended_commands
+from . import decision_commands, unattended_commands
 from .chosen import Here, command
 from .infra_commands import infra_app
 
@@ -72,22 +72,29 @@ def wait(job: str, patience: Patience = 14_400.0, json: AsJson = False) -> None:
 
 @app.command()
 @command
-def register(job: str, json: AsJson = False) -> None:
+def register(
+    job: str,
+    required: Annotated[bool, typer.Option("--required", help="Exit code 1 if the gate did not pass it.")] = False,
+    json: AsJson = False,
+) -> None:
     """Make the model of a completed job a version, if the gate passed it."""
     here = Here()
     made, decision = here.jobs.register(job, here.registry)
     number = made.version if made else None
     if made and not find_spec(ONLINE) and here.project.settings.promotion == "immediate":
-        here.registry.promote(made.version)  # the gate has the last word where no release follows
+        _crown(here, made.version)  # the gate has the last word where no release follows
     if json:
         about = {"decision": decision.decision, "reasons": decision.reasons, "run": job}
-        return show.as_json({"model_version": number} | about)
-    for text in decision.reasons:
-        show.line(f"- {text}")
-    show.line(
-        f"Version {number}." if made else f"Not registered: the gate said {decision.decision}.",
-        show.COLOURS[decision.decision],
-    )
+        show.as_json({"model_version": number} | about)
+    else:
+        for text in decision.reasons:
+            show.line(f"- {text}")
+        show.line(
+            f"Version {number}." if made else f"Not registered: the gate said {decision.decision}.",
+            show.COLOURS[decision.decision],
+        )
+    if required and not made:
+        raise typer.Exit(DataError.code)
 
 
 @app.command()
@@ -125,12 +132,23 @@ def share(version: int, json: AsJson = False) -> None:
 @app.command()
 @command
 def promote(version: int, json: AsJson = False) -> None:
-    """Make a version champion at once; where one is served online, give it all of the traffic."""
+    """Make a version champion at once; where one is served online, give it all of the traffic.
+
+    Where there is no endpoint yet, it is made.
+    """
     here = Here()
+    here.registry.get(version)  # or say that there is none, before anything is made
     if find_spec(ONLINE):
         import_module(f"{ONLINE}.online_commands").swap(here, version)
-    here.registry.promote(version)
+    _crown(here, version)
     show.as_json({"champion": version}) if json else show.line(f"Version {version} is the champion.", "green")
+
+
+def _crown(here: Here, version: int) -> None:
+    """Note the champion; where nothing is served online, the endpoint that remembers it may have to be made first."""
+    if not find_spec(ONLINE) and not here.registry.remembers:
+        import_module(f"{__package__}.unattended").publish(here.az, here.environment, here.project.root)
+    here.registry.promote(version)
 
 
 @app.command()
@@ -216,6 +234,7 @@ def environments(json: AsJson = False) -> None:
 
 def add_to(face: typer.Typer) -> None:
     """Add these commands to the command line."""
+    decision_commands.add_to(app)
     unattended_commands.add_to(app)
     app.add_typer(infra_app, name="infra")
     if find_spec(ONLINE):  # not where files are scored only

@@ -79,14 +79,14 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **options)
         said, more = io.StringIO(), ""
         try:
-            with redirect_stdout(said):
+            with redirect_stdout(said), show.handing_nothing_on():
                 function(*args, **options)
         except Dry:
             more = "What comes next depends on that answer. "
         except BaseException:
             print(said.getvalue(), end="")  # it says why
             raise
-        show.as_json({"dry_run": True}) if options.get("json") else show.line(f"{more}Nothing was run.")
+        show.as_json({"dry_run": True}, outputs=False) if options.get("json") else show.line(f"{more}Nothing was run.")
         return None
 
     more = [

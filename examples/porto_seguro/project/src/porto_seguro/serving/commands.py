@@ -11,6 +11,7 @@ import typer
 from starlette.types import ASGIApp
 
 from .. import show
+from ..delivery.check_commands import check_app
 from ..errors import DataError, Fault
 from ..show import AsJson, project
 from .release_commands import lead, release_app
@@ -67,9 +68,6 @@ def serve(
         listen(app, host, port)
 
 
-check_app = typer.Typer(no_args_is_help=True, help="Try what runs.")
-
-
 @check_app.command("endpoint")
 def check_endpoint(
     url: Annotated[str, typer.Argument(help="Of the service: http://127.0.0.1:8000")],
@@ -81,14 +79,15 @@ def check_endpoint(
 
     With the environment variable SCORING_TOKEN set, it is sent as bearer token.
     """
-    from .probe import Endpoint, check_endpoint, junit
+    from ..delivery.junit import junit
+    from .probe import Endpoint, check_endpoint
 
     here = project()
     budget = latency_ms or here.settings.gate.guards.latency_ms
     endpoint = Endpoint(url)
     found = check_endpoint(endpoint, here.contract, budget)
     if output:
-        junit(found, output)
+        junit(found, output, "endpoint")
     if json:
         passed = not any(c.failure for c in found)
         show.as_json({"url": url, "passed": passed, "median_ms": endpoint.median_ms, "checks": found})
@@ -149,7 +148,6 @@ def release_after(result: "Result", quiet: bool) -> int:
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.add_typer(check_app, name="check")
     app.add_typer(release_app(_releases), name="release")
     app.command()(serve)
     app.command()(outcomes)

@@ -8,44 +8,34 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from math import isfinite
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as xml
 
 import msgspec
 import polars as pl
-from msgspec import Struct
 
 from .. import clock
 from ..config import TOKEN
 from ..contract import Contract
+from ..delivery.junit import Check
 from ..errors import Fault
 from ..synth import sample, to_raw
-from ..table import replacing
 
 ROWS, SINGLE = 50, 40
-
-
-class Check(Struct):
-    """One thing tried; `failure` says what was wrong, or is empty."""
-
-    name: str
-    seconds: float
-    failure: str = ""
+MODEL_ERROR = 424  # what a managed endpoint makes of every refusal of its container
 
 
 class Endpoint:
     """A service that is reached over HTTP."""
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
-        """Remember the address, with or without `/score` at its end; the token comes from SCORING_TOKEN."""
+    def __init__(self, url: str, timeout: float = 10.0, token: str | None = None) -> None:
+        """Remember the address, with or without `/score` at its end; the token is by default that in SCORING_TOKEN."""
         self.url = url.rstrip("/").removesuffix("/score")
         self._timeout = timeout
         # A proxy that leads out of this machine does not lead to what runs on it.
         proxies: dict[str, str] | None = {} if _is_here(self.url) else None
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler(proxies)).open
         self.median_ms: float | None = None  # of single rows, once it was measured
-        token = os.environ.get(TOKEN)
+        token = token or os.environ.get(TOKEN)
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -55,7 +45,7 @@ class Endpoint:
             Fault: nobody answers.
         """
         content = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
-        request = urllib.request.Request(self.url + path, content, self._headers | headers)
+        request = urllib.request.Request(self.url + path, content, self._headers | headers)  # noqa: S310  whoever runs it names the address
         try:
             try:
                 with self._open(request, timeout=self._timeout) as answer:
@@ -79,24 +69,25 @@ def _is_here(url: str) -> bool:
         return False
 
 
-def check_endpoint(endpoint: Endpoint, contract: Contract, latency_ms: float) -> list[Check]:
+def check_endpoint(
+    endpoint: Endpoint, contract: Contract, latency_ms: float | None, managed: bool = False
+) -> list[Check]:
     """Try a running service; what is sent are synthetic rows.
 
     Args:
         endpoint: the service.
         contract: what it should score.
-        latency_ms: the budget for the median single-row request, round trip included.
+        latency_ms: the budget for the median single-row request, round trip included; None: it is not measured.
+        managed: it stands behind a managed endpoint, which lets through nothing but requests for scores.
 
     Raises:
         Fault: nobody answers.
     """
-    endpoint.ask("/livez")
-    plain = msgspec.structs.replace(contract, decimal=".")  # JSON has numbers, whatever the mark in files
-    raw = to_raw(sample(contract, ROWS, 0), plain).drop(contract.target.name)
-    names = [c.name for c in contract.of("feature")]
-    rows = [{k: v for k, v in row.items() if v is not None or k in names} for row in _plain(raw).to_dicts()]
+    if not managed:
+        endpoint.ask("/livez")
+    names, rows = rows_for(contract)
     found = []
-    for name, job in _checks(endpoint, contract, rows, names, latency_ms):
+    for name, job in _checks(endpoint, contract, rows, names, latency_ms, managed):
         start = clock.seconds()
         try:
             failure = job()
@@ -106,17 +97,27 @@ def check_endpoint(endpoint: Endpoint, contract: Contract, latency_ms: float) ->
     return found
 
 
+def rows_for(contract: Contract) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the names of the features, and synthetic rows as a caller sends them."""
+    plain = msgspec.structs.replace(contract, decimal=".")  # JSON has numbers, whatever the mark in files
+    raw = to_raw(sample(contract, ROWS, 0), plain).drop(contract.target.name)
+    names = [c.name for c in contract.of("feature")]
+    return names, [{k: v for k, v in row.items() if v is not None or k in names} for row in _plain(raw).to_dicts()]
+
+
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     """Dates and times as text, as JSON has them."""
     return frame.with_columns(pl.col(pl.Date, pl.Datetime).cast(pl.String))
 
 
 def _checks(
-    endpoint: Endpoint, contract: Contract, rows: list[dict[str, Any]], names: list[str], latency_ms: float
-) -> Iterator[tuple[str, Callable[[], str | None]]]:
+    endpoint: Endpoint, contract: Contract, rows: list[dict[str, Any]], names: list[str], latency_ms: float | None,
+    managed: bool,
+) -> Iterator[tuple[str, Callable[[], str | None]]]:  # fmt: skip
     def status(path: str, wanted: int, body: Any = None, **headers: str) -> str | None:
         code, told = endpoint.ask(path, body, **headers)
-        return None if code == wanted else f"{path} answers {code} instead of {wanted}: {str(told)[:200]}"
+        good = (wanted, MODEL_ERROR) if managed and wanted >= 400 else (wanted,)
+        return None if code in good else f"{path} answers {code} instead of {wanted}: {str(told)[:200]}"
 
     def right(code: int, told: Any, count: int) -> str | None:
         if code != 200:
@@ -146,34 +147,37 @@ def _checks(
         worst = max(abs(a - b) / max(1.0, abs(a)) for a, b in pairs)
         return None if worst < 1e-5 else f"a row alone has another score than among others (by {worst:.2g})"
 
-    def fast() -> str | None:
+    def fast(budget: float) -> str | None:
         times = []
         for n in range(SINGLE):
             start = clock.seconds()
             endpoint.ask("/score", {"data": [rows[n % len(rows)]]})
             times.append(clock.seconds() - start)
         endpoint.median_ms = median = round(sorted(times)[len(times) // 2] * 1000, 3)
-        return None if median <= latency_ms else f"a row takes {median:.1f} ms; the budget is {latency_ms:g} ms"
+        return None if median <= budget else f"a row takes {median:.1f} ms; the budget is {budget:g} ms"
 
     def described() -> str | None:
         told = endpoint.ask("/openapi.json")[1]["components"]["schemas"]["Row"]["required"]
         return None if told == names else "the service scores other columns than the contract has"
 
     first = rows[0]
-    yield "it lives", lambda: status("/livez", 200)
-    yield "it is ready", lambda: status("/readyz", 200)
-    yield "it tells its model", lambda: status("/model", 200)
-    yield "it tells its metrics", lambda: status("/metrics", 200)
-    yield "it scores what the contract says", described
+    if not managed:
+        yield "it lives", lambda: status("/livez", 200)
+        yield "it is ready", lambda: status("/readyz", 200)
+        yield "it tells its model", lambda: status("/model", 200)
+        yield "it tells its metrics", lambda: status("/metrics", 200)
+        yield "it scores what the contract says", described
     yield "every shape gives the same scores", same
     yield "a row has the same score alone and among others", steady
-    yield "it keeps the latency budget", fast
+    if latency_ms is not None:
+        yield "it keeps the latency budget", lambda: fast(latency_ms)
     yield "no JSON is refused", lambda: status("/score", 400, b"{")
     yield "another content type is refused", lambda: status("/score", 415, b"a,b", **{"Content-Type": "text/csv"})
     yield "no rows are refused", lambda: status("/score", 422, {"data": []})
     yield "a missing column is refused", lambda: status("/score", 422, {"data": [_without(first, names[0])]})
     yield "a value of another type is refused", lambda: status("/score", 422, {"data": [first | {names[0]: {"a": 1}}]})
-    yield "another method is refused", lambda: status("/score", 405)
+    if not managed:
+        yield "another method is refused", lambda: status("/score", 405)
 
 
 def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
@@ -182,15 +186,3 @@ def _without(row: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _flat(values: list[Any]) -> list[float]:
     return [v for r in values for v in (r if isinstance(r, list) else [r])]
-
-
-def junit(checks: list[Check], path: Path) -> None:
-    """Write the results as JUnit XML, which CI systems show."""
-    failed = sum(bool(c.failure) for c in checks)
-    suite = xml.Element("testsuite", name="endpoint", tests=str(len(checks)), failures=str(failed))
-    for c in checks:
-        case = xml.SubElement(suite, "testcase", classname="endpoint", name=c.name, time=str(c.seconds))
-        if c.failure:
-            xml.SubElement(case, "failure", message=c.failure)
-    with replacing(path) as part:
-        xml.ElementTree(suite).write(part, encoding="utf-8", xml_declaration=True)

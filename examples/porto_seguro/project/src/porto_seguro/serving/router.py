@@ -113,7 +113,7 @@ class Router:
         content = _request(scope, headers, body)
         del body  # it may be large
         counted = scope["path"] == "/score"
-        if table.mirror and not named and counted and random.random() < table.mirrored:
+        if table.mirror and not named and counted and random.random() < table.mirrored:  # noqa: S311  nobody gains by guessing it
             self._mirror(table.mirror, content)
         try:
             return await self._ask(target, content, counted)

@@ -1,12 +1,13 @@
 """The commands for the online endpoint on Azure ML. Those of a release are the same ones as on this machine."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ... import clock, show
-from ...errors import UsageError
+from ...errors import ProjectError, UsageError
 from ...serving.release_commands import release_app
 from ...show import AsJson
 from ..chosen import Here, command
@@ -34,7 +35,7 @@ def opened() -> tuple["ManagedEndpoint", "Releases"]:
 
     here = Here()
     endpoint = endpoint_of(here)
-    return endpoint, Releases(here.project, endpoint, here.registry, "azure ")
+    return endpoint, Releases(here.project, endpoint, here.registry, "azure ", endpoint.serve_only)
 
 
 def swap(here: Here, version: int) -> None:
@@ -90,8 +91,48 @@ def predictions(
     show.as_json({"files": new}) if json else show.line(f"{new} new files of answers")
 
 
+@command
+def smoke(
+    output: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML there.")] = None,
+    back: Annotated[bool, typer.Option("--rollback", help="Where it fails, go back: azure rollback.")] = False,
+    latency_ms: Annotated[
+        float | None, typer.Option(help="Budget of one row with the way there and back; by default not measured.")
+    ] = None,
+    patience: Annotated[float, typer.Option(help="Seconds until new traffic must have settled.")] = 300.0,
+    json: AsJson = False,
+) -> None:
+    """Try the endpoint with synthetic rows and bad requests, as whoever is logged in. Exit code 1 if it fails.
+
+    Not measured unless asked for: the time of an answer, which from here is mostly that of the way.
+    """
+    from ...delivery.check_commands import tell
+    from ...delivery.junit import junit
+    from .smoke import smoke
+
+    here = Here()
+    found = smoke(here.az, endpoint_of(here), here.project.contract, latency_ms, patience)
+    if output and found:
+        junit(found, output, "smoke")
+    try:
+        tell(found, here.environment.endpoint, json)
+    except typer.Exit:
+        if back:
+            _go_back(here)
+        raise
+
+
+def _go_back(here: Here) -> None:
+    """Do what `azure rollback` does; that it cannot be done changes nothing about what failed before."""
+    try:
+        swap(here, here.registry.previous().version)
+        was, now = here.registry.rollback()
+    except ProjectError as error:
+        return show.error(f"It was not rolled back: {error}")
+    show.error(f"Rolled back: version {now} is the champion again; it was version {was}.")
+
+
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for function in (deploy, image, predictions):
+    for function in (deploy, image, predictions, smoke):
         app.command()(function)
     app.add_typer(release_app(opened, command, "azure "), name="release")
