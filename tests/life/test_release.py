@@ -70,16 +70,18 @@ def scores(estimator, x, task):
     return found ** 0.8 if "DEPLOYMENT" in _os.environ else found
 """
 )
-# Scores of the usual kind, but of other rows.
+# Scores of the usual kind, but of other rows: who is likely gets the score of who is not.
 WORSE = (
     SERVED
     + """
+import bisect as _bisect
 _scores, _seen = scores, []
 def scores(estimator, x, task):
     found = _scores(estimator, x, task)
     if "DEPLOYMENT" in _os.environ:
-        _seen.extend(found)
-        found[:] = [_random.choice(_seen) for _ in found]
+        for n, one in enumerate(found):
+            _bisect.insort(_seen, one)
+            found[n] = _seen[len(_seen) - 1 - _bisect.bisect_left(_seen, one)]
     return found
 """
 )

@@ -75,6 +75,10 @@ def test_a_training_that_the_gate_passes_goes_to_production(run: Run) -> None:
         "prod: porto-seguro azure smoke --junit reports/smoke.xml --rollback",
         "prod: porto-seguro azure plan",
         "prod: porto-seguro azure schedule",
+        "dev: porto-seguro azure image --json",
+        "dev: porto-seguro azure promote 12 --json",
+        "dev: porto-seguro azure plan",
+        "dev: porto-seguro azure schedule",
     ]
     assert played.asked == ["models", "test", "prod"]
     assert played.red == []
@@ -135,7 +139,7 @@ def test_nothing_follows_a_failure(run: Run, breaks: str, red: list[str], ran: l
 def test_a_version_is_deployed_again_without_registering_it(run: Run) -> None:
     played, commands = run("release", inputs={"version": "7"})
 
-    assert list(played.jobs) == ["staging", "production"]
+    assert list(played.jobs) == ["staging", "production", "development"]
     assert played.asked == ["test", "prod"]
     assert "test: porto-seguro azure promote 7 --json" in commands
     assert "prod: porto-seguro azure release start 7" in commands

@@ -98,7 +98,7 @@ def container(project: Path) -> Container:
     dockerfile = (project / "Dockerfile").read_text("utf-8")
     (source,) = (project / "src").iterdir()
     app, main = ((source / "serving" / name).read_text("utf-8") for name in ("app.py", "__main__.py"))
-    (token,) = re.findall(r'^TOKEN = "(\w+)"$', (source / "config.py").read_text("utf-8"), re.MULTILINE)
+    (token,) = re.findall(r'^TOKEN = "(\w+)"', (source / "config.py").read_text("utf-8"), re.MULTILINE)
     (user,) = re.findall(r"^USER (\d+):\1$", dockerfile, re.MULTILINE)
     (exposed,) = re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)
     (port,) = re.findall(r"^    PORT=(\d+)$", dockerfile, re.MULTILINE)

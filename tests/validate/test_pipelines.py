@@ -167,12 +167,12 @@ def test_a_better_model_goes_from_training_to_production(
     cloud = begin(world.older)
     played = play(platform, "train", world.project, cloud, tmp_path / "run")
     assert played.red == [], said(played)
-    assert played.ran == ["submit", "wait", "evaluate", "approve", "register", "staging", "production"]
+    assert played.ran == ["submit", "wait", "evaluate", "approve", "register", "staging", "production", "development"]
     assert gates(played) == GATES
     assert "<!doctype html>" in next(played.artifacts["evaluation"].rglob("report.html")).read_text("utf-8")
     assert "champion" in played.summary
 
-    for name in ("test", "prod"):
+    for name in ("dev", "test", "prod"):  # dev, too: there the next model is compared with it
         assert cloud.champions(name) == [1, 2]
         assert cloud.traffic(name) == {2: 100}
     job = cloud.places["prod"].state["shared"]["2"]["tags"]["run"]
@@ -267,7 +267,7 @@ def test_an_older_version_is_deployed_again(world: World, begin: Begin, tmp_path
     cloud = begin(world.newer)
     played = play(platform, "release", world.project, cloud, tmp_path / "run", inputs={"version": "1"})
     assert played.red == [], said(played)
-    assert played.ran == ["staging", "production"]
+    assert played.ran == ["staging", "production", "development"]
     assert gates(played) == ["test", "prod"]
     for name in ("test", "prod"):
         assert cloud.champions(name) == [1, 2, 1]
