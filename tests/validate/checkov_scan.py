@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from render import ROOT
 
 VERSION = "3.3.30"
@@ -30,19 +31,25 @@ def program() -> Path:
     command = folder / ("Scripts/checkov.cmd" if os.name == "nt" else "bin/checkov")
     made = folder / "made"  # written last, so that a half-made environment is made again
     if not made.exists():
-        uv = shutil.which("uv") or pytest.fail("uv is needed to install checkov: pip install uv")
-        shutil.rmtree(folder, ignore_errors=True)
-        install = [uv, "pip", "install", "--quiet", "--python", str(folder)]
-        for words in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [*install, f"checkov=={VERSION}"],
-            [*install, "--no-deps", PARSER],
-        ):
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            if done.returncode:
-                pytest.fail(f"checkov could not be installed: {done.stderr[-500:]}")
-        made.touch()
+        with FileLock(f"{folder}.lock"):  # several workers may want it at once
+            if not made.exists():
+                _install(folder)
+                made.touch()
     return command
+
+
+def _install(folder: Path) -> None:
+    uv = shutil.which("uv") or pytest.fail("uv is needed to install checkov: pip install uv")
+    shutil.rmtree(folder, ignore_errors=True)
+    install = [uv, "pip", "install", "--quiet", "--python", str(folder)]
+    for words in (
+        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
+        [*install, f"checkov=={VERSION}"],
+        [*install, "--no-deps", PARSER],
+    ):
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(f"checkov could not be installed: {done.stderr[-500:]}")
 
 
 def scan(folder: Path, framework: str) -> dict[str, Any]:
