@@ -1,6 +1,5 @@
 """One job on its agent of Azure Pipelines: a clean machine, variables, and the commands that scripts print."""
 
-import os
 import re
 import secrets
 import shutil
@@ -13,7 +12,7 @@ from pipelines import memory
 from pipelines.azure_expressions import Scope, evaluate, truth
 from pipelines.azure_plan import MACRO, known, title
 from pipelines.azure_templates import Step
-from pipelines.github_steps import KEPT, KIT, execute
+from pipelines.machine import clean, execute
 from pipelines.played import PipelineError, Played, StepRun
 
 COMMAND = re.compile(r"##vso\[(\w+\.\w+)\s*([^\]]*)\](.*)")
@@ -211,25 +210,10 @@ class Agent:
             text = text.replace(value, "***") if value else text
         return text
 
-    def machine(self) -> dict[str, str]:
-        """Return the variables of a clean machine with this one's mirrors and caches; no tool of the kit is on it."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        tools = [one for one in os.environ["PATH"].split(os.pathsep) if (KIT / ".nox") not in Path(one).parents]
-        return {
-            "LANG": "C.UTF-8",
-            "UV_CACHE_DIR": str(cache / "uv"),
-            "PIP_CACHE_DIR": str(cache / "pip"),
-            **{name: value for name, value in os.environ.items() if KEPT.fullmatch(name)},
-            **self.environ,
-            "HOME": str(self.home),
-            "TF_BUILD": "True",
-            "PATH": os.pathsep.join([*([str(self.bin)] if self.bin else []), *self.path, *tools]),
-        }
-
     def environment(self, own: Mapping[str, str]) -> dict[str, str]:
         """Return what a script sees: the machine's variables, the run's in capitals, and those of its step."""
         told = {re.sub(r"[. ]", "_", name).upper(): self.filled(value) for name, value in self.variables.items()}
-        machine = self.machine()
+        machine = {**clean(self.bin, self.path, self.home, self.environ), "TF_BUILD": "True"}
         kept = {name: value for name, value in machine.items() if name in ("PATH", "HOME", "TF_BUILD")}
         return {**machine, **told, **kept, **{name: self.filled(value) for name, value in own.items()}}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.azure_agent import Agent, Failed
 from pipelines.azure_templates import Step
-from pipelines.github_actions import make_python, system
+from pipelines.machine import make_python, system
 from pipelines.played import PipelineError
 
 Inputs = Mapping[str, str]

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from pipelines.github_reading import check
+from pipelines.machine import make_python, system
 from pipelines.played import PipelineError
 
 Inputs = Mapping[str, str]
@@ -121,33 +121,6 @@ def _python(job: Job, given: Inputs) -> dict[str, str]:
     job.path[:0] = [str(folder / "bin"), str(system(folder))]
     job.variables["pythonLocation"] = str(folder)
     return {"python-version": version, "python-path": str(folder / "bin" / "python"), "cache-hit": "false"}
-
-
-def system(folder: Path) -> Path:
-    """Return where the Python stands that an environment was made of: uv makes none of an environment's Python."""
-    return folder.with_name(f"{folder.name}-system")
-
-
-def make_python(version: str, folder: Path) -> None:
-    """Make an environment with pip from the Python of a version ("3.12") that this machine has.
-
-    That Python itself is put into the folder `system`.
-    """
-    found = [sys.executable] if version == f"{sys.version_info.major}.{sys.version_info.minor}" else []
-    versions = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
-    found += [str(one / "bin" / "python") for one in sorted(versions.glob(f"{version}.*"))]
-    found += [path for path in [shutil.which(f"python{version}")] if path]
-    for python in found:
-        if (uv := shutil.which("uv")) is None:
-            words = [python, "-m", "venv", str(folder)]
-        else:
-            words = [uv, "venv", "--quiet", "--seed", "--python", python, str(folder)]
-        if subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
-            system(folder).mkdir()
-            (system(folder) / f"python{version}").symlink_to((folder / "bin" / "python").resolve())
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-    raise PipelineError(f"this machine has no Python {version} that an environment can be made of")
 
 
 def _cache(job: Job, given: Inputs) -> dict[str, str]:

@@ -2,10 +2,7 @@
 
 import functools
 import hashlib
-import os
 import re
-import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +12,9 @@ from typing import Any
 from pipelines import github_actions, memory
 from pipelines.github_expressions import Closed, as_text, condition, substitute
 from pipelines.github_reading import Yaml, action, at, inputs_of_action, steps
+from pipelines.machine import clean, execute
 from pipelines.played import PipelineError, Played, StepRun
 
-KIT = Path(__file__).resolve().parents[2]
 LOCAL = ("./", "$/")  # how an action of the same repository begins
 SHELLS = {
     "": ["bash", "-e"],
@@ -25,10 +22,6 @@ SHELLS = {
     "sh": ["sh", "-e"],
     "python": ["python"],
 }
-# What the caller's machine knows about itself, and a runner would too: mirrors, certificates, caches.
-KEPT = re.compile(
-    r"(PIP|UV|PYENV|SSL|CURL|REQUESTS|NODE_EXTRA|NIX|GRPC|HTTPLIB2)_.*|(?i:https?_proxy|no_proxy)|LANG|TZ"
-)
 # Commands that the runner no longer obeys, or that no pipeline of ours should need.
 REFUSED = re.compile(r"^::(set-output|save-state|set-env|add-path)\b", re.MULTILINE)
 
@@ -171,7 +164,12 @@ class Job:
         script = Path(f"{base}.sh")
         script.write_text(as_text(step["run"]) + "\n", "utf-8")
         told = {**self.variables, **own}
-        environment = {**self.machine(scope), **told, **self.runner(scope)}
+        environment = {
+            **clean(self.bin, self.path, self.home, self.environ),
+            "CI": "true",
+            **told,
+            **self.runner(scope),
+        }
         environment |= {f"GITHUB_{name}": str(path) for name, path in files.items()}
         minutes = float(as_text(step.get("timeout-minutes", 360)))
         until = min(minutes * 60, self.deadline - time.monotonic())
@@ -193,23 +191,6 @@ class Job:
         self.played.summary += files["STEP_SUMMARY"].read_text("utf-8")
         return code == 0, output, outputs
 
-    def machine(self, scope: Scope) -> dict[str, str]:
-        """Return the variables of a clean machine with this one's mirrors and caches; no tool of the kit is on it."""
-        home = Path.home()
-        cache = Path(os.environ.get("XDG_CACHE_HOME", home / ".cache"))
-        kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
-        tools = [one for one in os.environ["PATH"].split(os.pathsep) if (KIT / ".nox") not in Path(one).parents]
-        return {
-            "LANG": "C.UTF-8",
-            "UV_CACHE_DIR": str(cache / "uv"),
-            "PIP_CACHE_DIR": str(cache / "pip"),
-            **kept,
-            **self.environ,
-            "HOME": str(self.home),
-            "CI": "true",
-            "PATH": os.pathsep.join([*([str(self.bin)] if self.bin else []), *self.path, *tools]),
-        }
-
     def runner(self, scope: Scope) -> dict[str, str]:
         """Return the variables that tell a script of its run; no step can set them."""
         github = {
@@ -219,21 +200,6 @@ class Job:
         }
         runner = {f"RUNNER_{name.upper()}": as_text(value) for name, value in scope.contexts["runner"].items()}
         return {**github, **runner, "GITHUB_ACTIONS": "true"}
-
-
-def execute(words: list[str], folder: Path, environment: Mapping[str, str], seconds: float) -> tuple[int, str]:
-    """Run a program, and return its code and what it printed; all that it started ends with it when time is over."""
-    process = subprocess.Popen(
-        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True, text=True, encoding="utf-8", errors="replace",
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        return process.returncode, output
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        return 124, f"{output}\nstopped: the time allowed ({seconds:.0f} s) was over"
 
 
 def assignments(path: Path) -> dict[str, str]:
