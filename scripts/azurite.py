@@ -7,15 +7,13 @@ import base64
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from render import ROOT
+import tools
 from running import free_port
 
 VERSION = "3.35.0"
@@ -27,18 +25,9 @@ def emulator() -> list[str]:
     Raises:
         RuntimeError: it cannot be installed.
     """
-    if not (shutil.which("npm") and shutil.which("node")):
-        raise RuntimeError("npm and node are needed for Azurite: apt-get install nodejs npm")
-    tools = ROOT / ".nox"
-    folder = (tools if tools.is_dir() else Path(tempfile.gettempdir())) / f"azurite-{VERSION}"
-    program = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
-    if not program.exists():
-        words = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"azurite@{VERSION}"]
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise RuntimeError(f"Azurite could not be installed with npm: {done.stderr[-500:]}")
-    return ["node", str(program)]
+    name, options = f"azurite-{VERSION}", ("--no-audit", "--no-fund", "--prefix")
+    folder = tools.installed(name, lambda folder: [["npm", "install", *options, str(folder), f"azurite@{VERSION}"]])
+    return ["node", str(folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js")]
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+import tools
 import yaml
 from azure_executor import WORKER
 from conftest import Bake
-from render import ROOT
 
 SPARK = "3.5.8"
 USE_CASES = ("porto-seguro", "german-credit")
@@ -172,16 +172,8 @@ def spark() -> dict[str, str]:
     java = shutil.which("java")
     if not java:
         pytest.fail("Spark needs Java 17: apt-get install openjdk-17-jre-headless")
-    tools = ROOT / ".nox"
-    folder = (tools if tools.is_dir() else Path(tempfile.gettempdir())) / f"pyspark-{SPARK}"
-    if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        install = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(part)]
-        done = subprocess.run([sys.executable, "-m", *install, f"pyspark=={SPARK}"], capture_output=True, text=True)
-        if done.returncode:
-            pytest.fail(f"Spark could not be installed: {done.stderr[-500:]}")
-        part.rename(folder)
+    install = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--target"]
+    folder = tools.installed(f"pyspark-{SPARK}", lambda folder: [[*install, str(folder), f"pyspark=={SPARK}"]])
     options = {
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",

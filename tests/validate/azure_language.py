@@ -7,7 +7,6 @@ beside the kit's other tools.
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tools
 import yaml
-from render import ROOT
 
 VERSION = "0.9.2"
 SCHEMAS = "0.39.0"  # of check-jsonschema
@@ -29,44 +28,23 @@ TASKS: Mapping[str, tuple[list[str], list[str]]] = {
 
 
 @functools.cache
-def tools() -> Path:
+def home() -> Path:
     """Return the folder of the language service and the schemas, made on first use."""
-    above = ROOT / ".nox"
-    folder = (above if above.is_dir() else Path(tempfile.gettempdir())) / f"azure-pipelines-{VERSION}"
-    made = folder / f"made-{SCHEMAS}"  # written last, so that a half-made folder is made again
-    if made.exists():
-        return folder
-    npm, uv = (shutil.which(name) for name in ("npm", "uv"))
-    if not (npm and uv and shutil.which("node")):
-        pytest.fail("npm, node and uv are needed for Azure Pipelines: apt-get install nodejs npm; pip install uv")
-    shutil.rmtree(folder, ignore_errors=True)
-    package, schemas = f"azure-pipelines-language-service@{VERSION}", f"check-jsonschema=={SCHEMAS}"
-    for words in (
-        [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder), package],
-        [
-            uv,
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--python",
-            sys.executable,
-            "--target",
-            str(folder / "py"),
-            schemas,
+    service, schemas = f"azure-pipelines-language-service@{VERSION}", f"check-jsonschema=={SCHEMAS}"
+    return tools.installed(
+        f"azure-pipelines-{VERSION}-{SCHEMAS}",
+        lambda folder: [
+            ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder), service],
+            ["uv", "pip", "install", "--quiet", "--no-deps", "--python", sys.executable,
+             "--target", str(folder / "py"), schemas],
         ],
-    ):
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            pytest.fail(f"{words[-1]} could not be installed: {done.stderr[-500:]}")
-    made.touch()
-    return folder
+    )  # fmt: skip
 
 
 @functools.cache
 def schema() -> dict[str, Any]:
     """Return the schema of a pipeline, and of a template of variables, which a pipeline's has not at its root."""
-    vendored = tools() / "py" / "check_jsonschema" / "builtin_schemas" / "vendor" / "azure-pipelines.json"
+    vendored = home() / "py" / "check_jsonschema" / "builtin_schemas" / "vendor" / "azure-pipelines.json"
     made: dict[str, Any] = json.loads(vendored.read_text("utf-8"))
     for name in TASKS:
         made["definitions"]["task"]["anyOf"].append(_task(name))
@@ -115,7 +93,7 @@ def _ask(files: Iterable[Path], root: list[dict[str, Any]]) -> dict[Path, list[s
         path.write_text(json.dumps({**schema(), "oneOf": root}), "utf-8")
         done = subprocess.run(
             ["node", str(SCRIPT), str(path), *names],
-            env={**os.environ, "NODE_PATH": str(tools() / "node_modules")},
+            env={**os.environ, "NODE_PATH": str(home() / "node_modules")},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

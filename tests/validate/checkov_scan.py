@@ -6,7 +6,6 @@ It ends well when it cannot read a file, and when it finds none: `judge` counts 
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
-from render import ROOT
+import tools
 
 VERSION = "3.3.30"
 # The parser of Bicep that it pins does not know lambdas.
@@ -26,30 +24,17 @@ PARSER = "pycep-parser==0.7.1"
 @functools.cache
 def program() -> Path:
     """Return the command, installed on first use."""
-    tools = ROOT / ".nox"
-    folder = (tools if tools.is_dir() else Path(tempfile.gettempdir())) / f"checkov-{VERSION}"
-    command = folder / ("Scripts/checkov.cmd" if os.name == "nt" else "bin/checkov")
-    made = folder / "made"  # written last, so that a half-made environment is made again
-    if not made.exists():
-        with FileLock(f"{folder}.lock"):  # several workers may want it at once
-            if not made.exists():
-                _install(folder)
-                made.touch()
-    return command
 
+    def commands(folder: Path) -> list[list[str]]:
+        install = ["uv", "pip", "install", "--quiet", "--python", str(folder)]
+        return [
+            ["uv", "venv", "--quiet", "--python", sys.executable, str(folder)],
+            [*install, f"checkov=={VERSION}"],
+            [*install, "--no-deps", PARSER],
+        ]
 
-def _install(folder: Path) -> None:
-    uv = shutil.which("uv") or pytest.fail("uv is needed to install checkov: pip install uv")
-    shutil.rmtree(folder, ignore_errors=True)
-    install = [uv, "pip", "install", "--quiet", "--python", str(folder)]
-    for words in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [*install, f"checkov=={VERSION}"],
-        [*install, "--no-deps", PARSER],
-    ):
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            pytest.fail(f"checkov could not be installed: {done.stderr[-500:]}")
+    folder = tools.installed(f"checkov-{VERSION}", commands)
+    return folder / ("Scripts/checkov.cmd" if os.name == "nt" else "bin/checkov")
 
 
 def scan(folder: Path, framework: str) -> dict[str, Any]:

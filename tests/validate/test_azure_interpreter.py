@@ -470,7 +470,7 @@ steps:
 
 
 def test_a_cache_needs_the_files_of_its_key(run: Run) -> None:
-    inputs = "{{key: 'pip | \"$(Agent.OS)\" | {}', path: /tmp/x, cacheHitVar: HIT}}"
+    inputs = "{{key: 'pip | \"$(Agent.OS)\" | {}', path: cache, cacheHitVar: HIT}}"
     text = f"{{{{task: Cache@2, displayName: c, inputs: {inputs}}}}}"
     played = run(f"steps: [{text.format('README.md')}, {{bash: echo hit=$HIT}}, {text.format('none.txt')}]")
 
