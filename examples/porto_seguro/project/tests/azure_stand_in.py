@@ -127,6 +127,11 @@ def absent(kind: str, name: str) -> Refused:
     return Refused(f"(ResourceNotFound) The Resource '{what}' under resource group 'rg' was not found.")
 
 
+def never() -> None:
+    """Die where no crash was asked for."""
+    raise AssertionError("no crash was asked for")
+
+
 class Cloud:
     """What there is in Azure, and what shall go wrong next.
 
@@ -141,7 +146,7 @@ class Cloud:
     With `scoring_uri` in the state, that is where every online endpoint answers.
     """
 
-    def __init__(self, dies: Callable[[], None] = lambda: os._exit(9)) -> None:
+    def __init__(self, dies: Callable[[], None] = never) -> None:
         """Begin with a workspace and nothing in it."""
         self.state: dict[str, Any] = {
             "models": {}, "shared": {}, "data": {}, "shared_data": {}, "environments": {}, "jobs": {}, "endpoints": {}, "deployments": {},

@@ -32,11 +32,6 @@ from porto_seguro.serving.predictions import newest_scores, read_log
 from porto_seguro.serving.release import Releases
 from porto_seguro.serving.telemetry import SECONDS
 
-
-def die() -> None:
-    raise RuntimeError("the process is gone")
-
-
 BOTH = State({"blue": Deployed(1, 90), "green": Deployed(2, 10)})
 
 
@@ -307,7 +302,7 @@ def typed(
     for folder in ("azureml", "src"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Dockerfile", root)
-    cloud = Cloud(die)
+    cloud = Cloud()
     name = Project(root).settings.name
     cloud.state["models"] = {str(n): registered(n) | {"name": name} for n in (1, 2)}
     monkeypatch.setattr(az, "process", cloud)

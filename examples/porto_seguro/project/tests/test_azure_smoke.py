@@ -26,10 +26,6 @@ from porto_seguro.serving.service import Deployment
 Typed = Callable[..., tuple[int, str]]
 
 
-def die() -> None:
-    raise AssertionError("no crash was asked for")
-
-
 class Managed:
     """The real service behind what a managed endpoint does: only /score, and every refusal becomes a 424."""
 
@@ -74,7 +70,7 @@ def answering(lived: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
 @pytest.fixture
 def cloud() -> Cloud:
     """Azure with two versions and an image, but no endpoint."""
-    return Cloud(die)
+    return Cloud()
 
 
 @pytest.fixture

@@ -1,11 +1,6 @@
 """The one place that calls `az`: every command is shown, what passes by itself is waited out, errors are sentences."""
 
-import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,13 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .. import program
 from ..errors import Fault, UsageError
+from ..program import Runner
 
-Runner = Callable[[list[str], float], tuple[int, str, str]]  # words and a limit in seconds -> exit code, output, errors
 TRIES = 6  # of a command that meets a throttle or a broken connection
 LONGEST = 300.0  # seconds between two of them
 EXTENSIONS = {"ml": "ml", "monitor log-analytics": "log-analytics"}  # of the az command line, by command
 INSTALL = "The command line of Azure is missing. Install it (pip install azure-cli), then: az login"
+# CI sets AZURE_CORE_OUTPUT=none, so that nothing lands in logs: each command says itself what it wants.
+QUIET = {
+    "AZURE_CORE_ONLY_SHOW_ERRORS": "true", "AZURE_CORE_NO_COLOR": "true", "AZURE_EXTENSION_USE_DYNAMIC_INSTALL": "no",
+    "PYTHONIOENCODING": "utf-8",
+}  # fmt: skip
 LOGIN = "Azure does not know you (any more): az login. In CI, log in again in this job; a login lasts about an hour."
 
 # What az says, most telling first. Codes stand in parentheses, after `Code:`, or in a status line.
@@ -72,23 +73,11 @@ def process(words: list[str], seconds: float) -> tuple[int, str, str]:
         UsageError: it is not installed.
         Fault: it takes longer than `seconds`.
     """
-    found = shutil.which("az")
-    if found is None:
-        raise UsageError(INSTALL)
-    quiet = {"AZURE_CORE_ONLY_SHOW_ERRORS": "true", "AZURE_CORE_NO_COLOR": "true"}
-    # CI sets AZURE_CORE_OUTPUT=none, so that nothing lands in logs: each command says itself what it wants.
-    told = quiet | {"AZURE_EXTENSION_USE_DYNAMIC_INSTALL": "no", "PYTHONIOENCODING": "utf-8"}
-    try:
-        ended = subprocess.run(
-            [found, *words], capture_output=True, text=True, encoding="utf-8", errors="replace",
-            stdin=subprocess.DEVNULL, timeout=seconds, env=os.environ | told, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise Fault(
-            f"Azure has not finished after {seconds:.0f} s: az {' '.join(words[:4])} ... Look at it in the portal; the "
-            "same command again goes on from there."
-        ) from None
-    return ended.returncode, ended.stdout, ended.stderr
+    late = (
+        f"Azure has not finished after {seconds:.0f} s: az {' '.join(words[:4])} ... Look at it in the portal; the same "
+        "command again goes on from there."
+    )
+    return program.run(["az", *words], seconds, QUIET, INSTALL, late)
 
 
 class Az:
@@ -164,15 +153,14 @@ class Az:
         )  # fmt: skip
 
     def _show(self, words: tuple[str, ...]) -> None:
-        shown = ["az", *words]
-        self._tell(subprocess.list2cmdline(shown) if os.name == "nt" else shlex.join(shown))
+        self._tell(program.shown(["az", *words]))
 
     def _answer(self, words: tuple[str, ...], seconds: float) -> Any:
         self._show(words)
         for turn in range(TRIES):
             code, out, errors = self._run([*words, "-o", "json"], seconds)
             if code == 0:
-                return _parsed(out, words)
+                return program.parsed(out, f"az {' '.join(words[:4])}", safe)
             passing = _THROTTLED.search(errors) or _NETWORK.search(errors)
             if _LOGIN.search(errors) or _FORBIDDEN.search(errors) or not passing or turn == TRIES - 1:
                 break
@@ -183,17 +171,10 @@ class Az:
         raise _error(words, errors)
 
 
-def _parsed(out: str, words: tuple[str, ...]) -> Any:
-    try:
-        return json.loads(out) if out.strip() else None
-    except ValueError:
-        raise Fault(f"az {' '.join(words[:4])} gave no JSON: {safe(out.strip()[:200])}") from None
-
-
 def _error(words: tuple[str, ...], errors: str) -> Exception:
     """What went wrong, as an exception of the right kind."""
     command = " ".join(word for word in words[:4] if not word.startswith("-"))
-    lines = [text for line in errors.splitlines() if (text := line.strip().removeprefix("ERROR:").strip())]
+    lines = program.said(errors)
     telling = [line for line in lines if re.match(r"(?i)(error|code|message|\()", line)] or lines[-3:]
     said = safe(" ".join(telling)[:600]) or "it gave no reason"
     if _MISSING.search(errors):

@@ -4,11 +4,7 @@ The sibling of azure/az.py for what a project without Azure has too.
 """
 
 import json
-import os
 import re
-import shlex
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .. import program
 from ..errors import Fault, UsageError
 
-Runner = Callable[[list[str], float], tuple[int, str, str]]  # words and a limit in seconds -> exit code, output, errors
 TRIES = 4
 LIMIT = 120.0  # seconds for one command
 ABOUT = {  # how each is installed, and how somebody logs in
@@ -99,8 +95,7 @@ class Tool:
             return self._answer((*words, option, str(path)))
 
     def _show(self, words: tuple[str, ...], body: Any = None) -> None:
-        shown = [self.program, *words]
-        self._tell(subprocess.list2cmdline(shown) if os.name == "nt" else shlex.join(shown))
+        self._tell(program.shown([self.program, *words]))
         if body is not None:
             self._tell(f"#  body.json: {json.dumps(body, ensure_ascii=False)}")
 
@@ -109,23 +104,16 @@ class Tool:
         for turn in range(TRIES):
             code, out, errors = process([self.program, *words, *form], LIMIT)
             if code == 0:
-                return self._parsed(out, words)
+                return program.parsed(out, f"{self.program} {' '.join(words[:3])}", safe)
             if not _PASSING.search(errors) or turn == TRIES - 1:
                 break
             time.sleep(2.0 ** (turn + 1))
         raise self._error(words, errors)
 
-    def _parsed(self, out: str, words: tuple[str, ...]) -> Any:
-        try:
-            return json.loads(out) if out.strip() else None
-        except ValueError:
-            raise Fault(f"{self.program} {' '.join(words[:3])} gave no JSON: {safe(out.strip()[:200])}") from None
-
     def _error(self, words: tuple[str, ...], errors: str) -> Exception:
         """What went wrong, as an exception of the right kind."""
         command = f"{self.program} {' '.join(words[:5])}"
-        lines = [text for line in errors.splitlines() if (text := line.strip().removeprefix("ERROR:").strip())]
-        said = safe(" ".join(lines[-3:])[:500]) or "it gave no reason"
+        said = safe(" ".join(program.said(errors)[-3:])[:500]) or "it gave no reason"
         if self.program == "az" and _EXTENSION.search(errors):
             return UsageError(f"Your az does not know `{command}`: az extension add --upgrade --name azure-devops")
         if _LOGIN.search(errors):
@@ -146,17 +134,10 @@ def process(words: list[str], seconds: float) -> tuple[int, str, str]:
         UsageError: it is not installed.
         Fault: it takes longer than `seconds`.
     """
-    found = shutil.which(words[0])
-    if found is None:
-        raise UsageError(f"The command line `{words[0]}` is missing: {ABOUT[words[0]][0]}. Then: {ABOUT[words[0]][1]}")
-    try:
-        ended = subprocess.run(
-            [found, *words[1:]], capture_output=True, text=True, encoding="utf-8", errors="replace",
-            stdin=subprocess.DEVNULL, timeout=seconds, env=os.environ | QUIET, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise Fault(f"{' '.join(words[:4])} has not finished after {seconds:.0f} s; run the command again.") from None
-    return ended.returncode, ended.stdout, ended.stderr
+    install, login = ABOUT[words[0]]
+    missing = f"The command line `{words[0]}` is missing: {install}. Then: {login}"
+    late = f"{' '.join(words[:4])} has not finished after {seconds:.0f} s; run the command again."
+    return program.run(words, seconds, QUIET, missing, late)
 
 
 def safe(text: str) -> str:
